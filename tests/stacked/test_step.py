@@ -10,10 +10,9 @@ from gradclip.stacked.clipping import StackedClipper
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.measurements import StackedMeasurements
 from gradclip.stacked.network import StackedNetwork
-from gradclip.stacked.optimizers import init_optimizer_state
 from gradclip.stacked.replicas import make_replicas
-from gradclip.stacked.state import TensorOptions, TrainState, varying_values
-from gradclip.stacked.step import StackedOptimizerStep
+from gradclip.stacked.state import TensorOptions
+from gradclip.stacked.step import StackedOptimizerStep, initial_state
 from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.telemetry.steps import StepIndex
 from gradclip.training.components import build_supervised_module
@@ -32,21 +31,8 @@ def step_without_values(configs):
     network = StackedNetwork(learner, [replica.network for replica in replicas], options)
     batches = stack_batches([replica.data for replica in replicas], options)
     batches.start_epoch(0)
-    clipper, ids = StackedClipper(configs, network), torch.arange(len(configs))
-    parameters = network.initial_parameters()
-    settings = varying_values(
-        [config.parts.optimizer.model_dump(exclude={"name", "betas"}) for config in configs], options
-    )
-    state = TrainState(
-        ids=ids,
-        step=torch.zeros(1, dtype=torch.int64, device=DEVICE),
-        parameters=parameters,
-        constants=network.constants(),
-        optimizer_state=init_optimizer_state(configs[0].optimizer.name, parameters),
-        optimizer_settings={path: values.float()[:, None] for path, values in settings.items()},
-        clipper_state=clipper.init(network.views(parameters)),
-        clipper_settings=clipper.varying,
-    )
+    clipper = StackedClipper(configs, network)
+    state = initial_state(configs, clipper)
     factors = torch.ones(4, dtype=torch.float64, device=DEVICE)
     step = StackedOptimizerStep(configs[0], clipper, state, batches, factors)
     accumulated = configs[0].trainer.accumulate_grad_batches

@@ -10,7 +10,7 @@ from gradclip.clipping.base import Clipper, Gradients, Rescaler, State
 from gradclip.clipping.build import make_clipper
 from gradclip.config.schema import TrainConfig
 from gradclip.stacked.network import StackedNetwork
-from gradclip.stacked.state import varying_values
+from gradclip.stacked.state import TrainState, varying_values
 from gradclip.stacked.varying import SettingPath, replace_values
 from gradclip.training.clipping import clipper_settings, lightning_can_clip
 
@@ -71,31 +71,23 @@ class StackedClipper:
         state = self._clipper({}).init(first)
         return {key: value.expand(replicas, *value.shape).clone() for key, value in state.items()}
 
-    def __call__(
-        self, gradients: Tensor, parameters: Tensor, state: State, varying: Mapping[SettingPath, Tensor]
-    ) -> Clipped:
-        """Clip the gradients of all replicas.
-
-        Args:
-            gradients: ``[replicas, parameters]``.
-            parameters: ``[replicas, parameters]``.
-            state: state from :meth:`init` or the previous step, ``[replicas, ...]`` each.
-            varying: rows of :attr:`varying`, ``[replicas]`` each.
-        """
+    def __call__(self, gradients: Tensor, state: TrainState) -> Clipped:
+        """Clip the gradients of all replicas, ``[replicas, parameters]``, without changing their state."""
+        before, varying = dict(state.clipper_state), dict(state.clipper_settings)
         if self._changes_nothing:
-            return Clipped(gradients, gradients.new_ones(len(gradients), 1), state, None)
+            return Clipped(gradients, gradients.new_ones(len(gradients), 1), before, None)
         if self._is_lightning_norm:
             value = replace_values(self.settings, varying)["value"]
             coefficients = _coefficients_of_lightning(gradients, value)
-            return Clipped(gradients * coefficients, coefficients, state, None)
-        arguments = self.network.views(gradients), self.network.views(parameters), dict(state), dict(varying)
+            return Clipped(gradients * coefficients, coefficients, before, None)
+        arguments = self.network.views(gradients), self.network.views(state.parameters), before, varying
         if self._rescales:
             found, after = torch.vmap(self._coefficients)(*arguments)
             coefficients = found.to(gradients.dtype).view(len(gradients), -1)
             each = coefficients if coefficients.shape[1] == 1 else coefficients.index_select(1, self._part_of)
             return Clipped(gradients * each, coefficients, after, None)
         clipped, after = torch.vmap(self._transform)(*arguments)
-        skipped = torch.vmap(self._skips)(dict(state), dict(after), dict(varying)) if self.may_skip else None
+        skipped = torch.vmap(self._skips)(before, dict(after), varying) if self.may_skip else None
         return Clipped(self.network.flatten(clipped), None, after, skipped)
 
     def _coefficients(

@@ -13,7 +13,8 @@ from torch.func import functional_call
 from gradclip.errors import StackingError, first_line
 from gradclip.models.module import SupervisedModule
 from gradclip.models.unrolling import Unrolling, can_unroll
-from gradclip.stacked.state import TensorOptions
+from gradclip.stacked.batches import Batch
+from gradclip.stacked.state import TensorOptions, TrainState
 from gradclip.telemetry.hidden_states import RecurrentLayer
 
 OnState = Callable[[RecurrentLayer, Tensor], Tensor]  # called with a hidden state; returns its replacement
@@ -84,36 +85,16 @@ class StackedNetwork:
             stacked: Tensor = torch.vmap(self._forward, in_dims=(0, None))(tensors, inputs)
         return stacked
 
-    def gradients(
-        self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the gradients and losses of all replicas, each for its own batch.
-
-        Args:
-            parameters: ``[replicas, parameters]``.
-            constants: tensors from :meth:`constants`.
-            inputs: ``[replicas, rows, ...]``.
-            target: ``[replicas, rows, ...]``.
-
-        Returns:
-            Gradients, ``[replicas, parameters]``, and losses, ``[replicas]``.
-        """
-        leaf = parameters.detach().requires_grad_()
+    def gradients(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the gradients, ``[replicas, parameters]``, and losses, ``[replicas]``, each for its own batch."""
+        leaf = state.parameters.detach().requires_grad_()
         with self.options.default_dtype():
-            losses = torch.vmap(self._loss)(self.views(leaf), dict(constants), inputs, target)
+            losses = torch.vmap(self._loss)(self.views(leaf), dict(state.constants), batch.inputs, batch.targets)
             (gradients,) = torch.autograd.grad(losses.sum(), leaf)  # no loss depends on another replica's parameters
         return gradients, losses.detach()
 
-    def hidden_gradients(
-        self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
-    ) -> dict[RecurrentLayer, Tensor]:
-        """Return the derivative of the loss with respect to each hidden state, by recurrent layer.
-
-        Args:
-            parameters: ``[replicas, parameters]``.
-            constants: tensors from :meth:`constants`.
-            inputs: ``[replicas, sequences, time steps, features]``.
-            target: ``[replicas, sequences, ...]``.
+    def hidden_gradients(self, state: TrainState, batch: Batch) -> dict[RecurrentLayer, Tensor]:
+        """Return the derivative of the loss with respect to each hidden state.
 
         Returns:
             ``[replicas, time steps, sequences, hidden]`` for each recurrent layer.
@@ -130,9 +111,9 @@ class StackedNetwork:
 
         # The derivative with respect to zeros added to the states is the derivative with respect to the states.
         derive = torch.vmap(torch.func.grad(loss))
+        tensors = self.views(state.parameters), dict(state.constants), batch.inputs, batch.targets
         with self.options.default_dtype():
-            zeros = self._zeros_like_states(parameters, constants, inputs, target)
-            found: dict[RecurrentLayer, Tensor] = derive(zeros, self.views(parameters), dict(constants), inputs, target)
+            found: dict[RecurrentLayer, Tensor] = derive(self._zeros_like_states(*tensors), *tensors)
         return found
 
     def network_of(self, parameters: Tensor, replica: int) -> nn.Module:
@@ -178,7 +159,7 @@ class StackedNetwork:
         return None if self._on_state is None else self._on_state((name, layer), hidden)
 
     def _zeros_like_states(
-        self, parameters: Tensor, constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
+        self, parameters: Mapping[str, Tensor], constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
     ) -> dict[RecurrentLayer, Tensor]:
         """Return zeros for all hidden states, ``[replicas, time steps, sequences, hidden]``, by recurrent layer."""
         time_steps: Counter[RecurrentLayer] = Counter()
@@ -189,12 +170,11 @@ class StackedNetwork:
             shapes[layer] = hidden.shape
             return hidden
 
-        first_parameters = {name: tensor[0] for name, tensor in self.views(parameters).items()}
-        first_constants = {name: tensor[0] for name, tensor in constants.items()}
+        first = ({name: tensor[0] for name, tensor in tensors.items()} for tensors in (parameters, constants))
         with torch.no_grad():
-            self._loss_on_states(note_shape, first_parameters, first_constants, inputs[0], target[0])
-        replicas = len(parameters)
-        return {layer: parameters.new_zeros(replicas, time_steps[layer], *shape) for layer, shape in shapes.items()}
+            self._loss_on_states(note_shape, *first, inputs[0], target[0])
+        zeros = next(iter(parameters.values())).new_zeros
+        return {layer: zeros(len(inputs), time_steps[layer], *shape) for layer, shape in shapes.items()}
 
 
 def _named_tensors(network: nn.Module) -> dict[str, Tensor]:
@@ -203,34 +183,30 @@ def _named_tensors(network: nn.Module) -> dict[str, Tensor]:
     return {f"network.{name}": tensor for name, tensor in named.items()}
 
 
-def check_stacking(
-    stacked: StackedNetwork, learner: SupervisedModule, parameters: Tensor, constants: Mapping[str, Tensor], batch: Any
-) -> None:
+def check_stacking(stacked: StackedNetwork, learner: SupervisedModule, state: TrainState, batch: Batch) -> None:
     """Check the first replica's gradient for one batch against that of its network alone.
 
     Args:
         stacked: the stacked network.
         learner: the module of the first replica in an ordinary run; its gradients are set.
-        parameters: ``[replicas, parameters]``.
-        constants: tensors from :meth:`StackedNetwork.constants`.
-        batch: inputs and targets, ``[replicas, rows, ...]`` each.
+        state: the initial state of all replicas.
+        batch: a batch of each replica.
 
     Raises:
         StackingError: the network does not run under ``torch.vmap``, changes its buffers, leaves a parameter without
             a gradient, or the two gradients differ.
     """
-    inputs, target = batch
-    before = {name: tensor.clone() for name, tensor in constants.items()}
+    before = {name: tensor.clone() for name, tensor in state.constants.items()}
     try:
-        gradients, _ = stacked.gradients(parameters, constants, inputs, target)
+        gradients, _ = stacked.gradients(state, batch)
     except Exception as error:  # a user's module may raise anything under torch.vmap
         raise StackingError(f"the network cannot be stacked: {first_line(error)}") from error
-    learner.loss(learner(inputs[0]), target[0]).backward()
+    learner.loss(learner(batch.inputs[0]), batch.targets[0]).backward()
     own = {name: parameter.grad for name, parameter in learner.named_parameters() if name in stacked.names}
     if missing := [name for name, gradient in own.items() if gradient is None]:
         raise StackingError(f"the parameter {missing[0]} gets no gradient")
     expected = stacked.flatten({name: gradient[None] for name, gradient in own.items() if gradient is not None})[0]
-    changed = any(not torch.equal(before[name], tensor) for name, tensor in constants.items())
+    changed = any(not torch.equal(before[name], tensor) for name, tensor in state.constants.items())
     if changed or _changed_buffers(stacked, learner):
         raise StackingError("the network changes its buffers in training")
     tolerance = GRADIENT_TOLERANCE * float(expected.nan_to_num(0.0, 0.0, 0.0).abs().max())

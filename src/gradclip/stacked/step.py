@@ -9,8 +9,26 @@ from gradclip.config.schema import TrainConfig
 from gradclip.stacked.batches import StackedBatches
 from gradclip.stacked.clipping import Clipped, StackedClipper
 from gradclip.stacked.measurements import StackedStep
-from gradclip.stacked.optimizers import optimizer_step
-from gradclip.stacked.state import TrainState
+from gradclip.stacked.optimizers import init_optimizer_state, optimizer_step
+from gradclip.stacked.state import TrainState, varying_values
+
+
+def initial_state(configs: Sequence[TrainConfig], clipper: StackedClipper) -> TrainState:
+    """Return the state of all replicas before the first step."""
+    network, options = clipper.network, clipper.network.options
+    parameters = network.initial_parameters()
+    settings = [config.parts.optimizer.model_dump(exclude={"name", "betas"}) for config in configs]
+    varying = varying_values(settings, options)
+    return TrainState(
+        ids=torch.arange(len(configs)),
+        step=torch.zeros(1, dtype=torch.int64, device=options.device),
+        parameters=parameters,
+        constants=network.constants(),
+        optimizer_state=init_optimizer_state(configs[0].parts.optimizer.name, parameters),
+        optimizer_settings={path: values.to(options.dtype)[:, None] for path, values in varying.items()},
+        clipper_state=clipper.init(network.views(parameters)),
+        clipper_settings=clipper.varying,
+    )
 
 
 class StackedOptimizerStep:
@@ -61,14 +79,11 @@ class StackedOptimizerStep:
 
     def _gradients_of_batch(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         batch = self._read(tensors)
-        network, state = self.clipper.network, self.state
-        found = network.gradients(state.parameters, state.constants, batch.inputs, batch.targets)
-        return *found, batch.max_abs
+        return *self.clipper.network.gradients(self.state, batch), batch.max_abs
 
     def _clip(self, gradients: Tensor) -> Clipped:
-        state = self.state
-        clipped = self.clipper(gradients, state.parameters, state.clipper_state, state.clipper_settings)
-        for key, value in state.clipper_state.items():
+        clipped = self.clipper(gradients, self.state)
+        for key, value in self.state.clipper_state.items():
             value.copy_(clipped.state[key])
         return clipped
 

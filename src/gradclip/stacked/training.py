@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 
 from gradclip.arrays import Booleans
-from gradclip.config.schema import TrainConfig
 from gradclip.models.module import SupervisedModule
 from gradclip.models.optimization import learning_rate_factors
 from gradclip.stacked.batches import stack_batches
@@ -23,10 +22,9 @@ from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.hidden_states import StackedHiddenStateRecorder
 from gradclip.stacked.measurements import FLUSH_EVERY, StackedMeasurements, StackedStep
 from gradclip.stacked.network import StackedNetwork, check_stacking
-from gradclip.stacked.optimizers import init_optimizer_state
 from gradclip.stacked.replicas import Replica
-from gradclip.stacked.state import TensorOptions, TrainState, varying_values
-from gradclip.stacked.step import StackedOptimizerStep
+from gradclip.stacked.state import TensorOptions, TrainState
+from gradclip.stacked.step import StackedOptimizerStep, initial_state
 from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.telemetry.recorders import default_updates_every
 from gradclip.telemetry.steps import StepIndex
@@ -74,7 +72,7 @@ class StackedTraining:
             networks = [replica.network for replica in replicas]
             self.network = StackedNetwork(self._learner(replicas[0]), networks, self.options)
             self.clipper = StackedClipper(configs, self.network)
-            self.state = self._initial_state(configs)
+            self.state = initial_state(configs, self.clipper)
             self._check_first_batch()
         self.recorder = StackedRecorder(self.network.names, len(replicas), self.total_steps)
         self.hidden_recorder = StackedHiddenStateRecorder() if self.network.has_hidden_states else None
@@ -211,31 +209,15 @@ class StackedTraining:
         )
 
     def _record_hidden_states(self, recorder: StackedHiddenStateRecorder, tensors: Sequence[Tensor]) -> None:
-        accumulated, state = self.config.trainer.accumulate_grad_batches, self.state
-        batch = self.batches.reader(state.ids)(tensors)
-        found = self.network.hidden_gradients(state.parameters, state.constants, batch.inputs, batch.targets)
+        accumulated, ids = self.config.trainer.accumulate_grad_batches, self.state.ids
+        found = self.network.hidden_gradients(self.state, self.batches.reader(ids)(tensors))
         derivatives = {layer: derivative / accumulated for layer, derivative in found.items()}
-        recorder.record_step(self.steps + 1, state.ids.tolist(), derivatives)
+        recorder.record_step(self.steps + 1, ids.tolist(), derivatives)
 
     def _learner(self, replica: Replica) -> SupervisedModule:
         """Return a new module with a replica's initial weights."""
         learner = build_supervised_module(replica.config, copy.deepcopy(replica.network), replica.data)
         return learner.to(self.device, self.options.dtype)
-
-    def _initial_state(self, configs: Sequence[TrainConfig]) -> TrainState:
-        parameters = self.network.initial_parameters()
-        settings = [config.parts.optimizer.model_dump(exclude={"name", "betas"}) for config in configs]
-        varying = varying_values(settings, self.options)
-        return TrainState(
-            ids=torch.arange(len(configs)),
-            step=torch.zeros(1, dtype=torch.int64, device=self.device),
-            parameters=parameters,
-            constants=self.network.constants(),
-            optimizer_state=init_optimizer_state(self.config.parts.optimizer.name, parameters),
-            optimizer_settings={path: values.to(self.options.dtype)[:, None] for path, values in varying.items()},
-            clipper_state=self.clipper.init(self.network.views(parameters)),
-            clipper_settings=self.clipper.varying,
-        )
 
     def _check_first_batch(self) -> None:
         """Check the stacked gradients of the first batch.
@@ -245,7 +227,7 @@ class StackedTraining:
         """
         self.batches.start_epoch(0)
         learner, batch = self._learner(self.replicas[0]), self.batches.reader(self.state.ids)(self.batches.tensors(0))
-        check_stacking(self.network, learner, self.state.parameters, self.state.constants, batch[:2])
+        check_stacking(self.network, learner, self.state, batch)
 
 
 def keep_freed_memory() -> None:
