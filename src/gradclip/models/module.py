@@ -8,7 +8,7 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MeanSquaredError, Metric
+from torchmetrics import MeanMetric
 
 from gradclip.models.optimization import CrossEntropy, OptimizerFactory, ScheduleFactory, optimizer_factory
 from gradclip.scores import ACCURACY, MSE, Score, Split
@@ -21,7 +21,6 @@ class SupervisedModule(LightningModule):
         network: the network.
         loss: called with outputs and target, both in scaled units.
         score: the score; names the curves, such as ``mse/train`` and ``mse/test``.
-        metric: computes the score.
         optimizer: returns an optimizer for the parameters; by default SGD with learning rate 0.01 and momentum 0.9.
         schedule: returns a learning-rate schedule for an optimizer and a number of steps; by default the rate is
             constant.
@@ -29,21 +28,23 @@ class SupervisedModule(LightningModule):
 
     Attributes:
         curves: the score of each split after each epoch, by metric name.
+        score_factor: factor from a score in scaled units to the score in the unit of the unscaled target.
     """
+
+    score_factor = 1.0
 
     def __init__(
         self,
         network: nn.Module,
         loss: nn.Module,
         score: Score,
-        metric: Metric,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
         splits: Sequence[Split] = ("train", "test"),
     ) -> None:
         super().__init__()
         self.network, self.loss, self.score = network, loss, score
-        self.metrics = nn.ModuleList(metric.clone() for _ in splits)
+        self.metrics = nn.ModuleList(MeanMetric(nan_strategy="disable") for _ in splits)
         self.optimizer_factory = optimizer or optimizer_factory("sgd", lr=0.01, momentum=0.9)
         self.schedule_factory = schedule
         self.curves: dict[str, list[float]] = {score.by_epoch(split): [] for split in splits}
@@ -58,25 +59,11 @@ class SupervisedModule(LightningModule):
         return self.loss(self(inputs), target)  # type: ignore[no-any-return]
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int, dataloader_idx: int = 0) -> None:
-        """Update the metric of one split with a batch; ``dataloader_idx`` is its index in ``splits``."""
+        """Add a batch to the mean score of one split; ``dataloader_idx`` is its index in ``splits``."""
         inputs, target = batch
         metric = self.metrics[dataloader_idx]
-        assert isinstance(metric, Metric)
-        self.update_metric(metric, self(inputs), target)
-
-    def update_metric(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
-        """Update a metric with the outputs and the target of a batch.
-
-        Args:
-            metric: one of ``metrics``.
-            outputs: outputs of the network, ``[rows, ...]``.
-            target: the target, ``[rows, ...]``.
-        """
-        metric.update(outputs, target)
-
-    def compute_metric(self, metric: Metric) -> float:
-        """Return the value of a metric, in the unit of the unscaled target."""
-        return float(metric.compute())
+        assert isinstance(metric, MeanMetric)
+        metric.update(self.score_per_example(self(inputs), target))
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return a tensor whose mean is the score, in scaled units."""
@@ -89,8 +76,8 @@ class SupervisedModule(LightningModule):
         """
         latest = {}
         for key, metric in zip(self.curves, self.metrics, strict=True):
-            assert isinstance(metric, Metric)
-            latest[key] = self.compute_metric(metric)
+            assert isinstance(metric, MeanMetric)
+            latest[key] = float(metric.compute()) * self.score_factor
             metric.reset()
             self.curves[key].append(latest[key])
         self.log_dict(latest, logger=False)
@@ -144,12 +131,8 @@ class Regressor(SupervisedModule):
         target_scale: float = 1.0,
         splits: Sequence[Split] = ("train", "test"),
     ) -> None:
-        super().__init__(network, loss or nn.MSELoss(), MSE, MeanSquaredError(), optimizer, schedule, splits)
-        self.target_scale = target_scale
-
-    def compute_metric(self, metric: Metric) -> float:
-        """Return the mean squared error in squared target units."""
-        return super().compute_metric(metric) * self.target_scale**2
+        super().__init__(network, loss or nn.MSELoss(), MSE, optimizer, schedule, splits)
+        self.score_factor = target_scale**2
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return squared errors in scaled units."""
@@ -180,18 +163,7 @@ class Classifier(SupervisedModule):
         schedule: ScheduleFactory | None = None,
         splits: Sequence[Split] = ("train", "test"),
     ) -> None:
-        metric = MeanMetric(nan_strategy="disable")
-        super().__init__(network, loss or CrossEntropy(), ACCURACY, metric, optimizer, schedule, splits)
-
-    def update_metric(self, metric: Metric, outputs: Tensor, target: Tensor) -> None:
-        """Update the accuracy with the logits and the classes of a batch.
-
-        Args:
-            metric: one of ``metrics``.
-            outputs: logits, ``[rows, classes]`` or ``[rows, steps, classes]``.
-            target: class indices, ``[rows]`` or ``[rows, steps]``.
-        """
-        metric.update(self.score_per_example(outputs, target))
+        super().__init__(network, loss or CrossEntropy(), ACCURACY, optimizer, schedule, splits)
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return 1 where the largest logit is that of the correct class, else 0; NaN where a logit is not finite."""
