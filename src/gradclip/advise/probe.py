@@ -121,12 +121,7 @@ def _clipping(thresholds: Sequence[float], schedule: str) -> list[Candidate]:
 
 
 def second_round(tried: Sequence[tuple[Candidate, ProbeResult]], schedule: str) -> list[Candidate]:
-    """Return the candidates of the second round: the better half of the thresholds, new ones, and the best others.
-
-    Args:
-        tried: the candidates of the first round with their results.
-        schedule: learning-rate schedule of the run.
-    """
+    """Return the candidates of the second round: the better half of the thresholds, new ones, and the best others."""
     ranked = sorted((pair for pair in tried if np.isfinite(pair[1].error)), key=lambda pair: pair[1].error)
     clipping = [one.threshold for one, _ in ranked if one.clips]
     kept = sorted(clipping[: -(-len(clipping) // 2)])
@@ -211,29 +206,15 @@ def try_candidates(
 
 
 def _train(
-    chosen: Sequence[Candidate],
-    base: Sequence[str],
-    seeds: range,
-    epochs: int,
-    tracking: TrackingSettings,
-    folder: Path,
+    tried: Sequence[Candidate], base: Sequence[str], seeds: range, epochs: int, tracking: TrackingSettings, folder: Path
 ) -> tuple[list[ProbeResult], list[str]]:
-    """Train candidates; return the result of each, and the id of its run with the first seed.
-
-    Args:
-        chosen: the candidates.
-        base: overrides of the run that is advised on.
-        seeds: seeds of each candidate.
-        epochs: epochs of each training run.
-        tracking: where the training runs are stored.
-        folder: folder of the multirun.
-    """
-    settings = [merge(base, [*one.remedy.changes, f"trainer.max_epochs={epochs}"]) for one in chosen]
+    """Train candidates; return the result of each, and the id of its run with the first seed."""
+    settings = [merge(base, [*one.remedy.changes, f"trainer.max_epochs={epochs}"]) for one in tried]
     run_ids = train_settings(settings, seeds, tracking, folder, keys.PROBE)
     asked = [ask(Store.of(tracking), Operations.read_run, run_id) for run_id in run_ids]
     runs = [result_of(one) for one in asked]
     of_each = [runs[start : start + len(seeds)] for start in range(0, len(runs), len(seeds))]
-    results = [probe_result(one, its_runs, epochs) for one, its_runs in zip(chosen, of_each, strict=True)]
+    results = [probe_result(one, its_runs, epochs) for one, its_runs in zip(tried, of_each, strict=True)]
     return results, run_ids[:: len(seeds)]
 
 

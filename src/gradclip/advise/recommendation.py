@@ -34,12 +34,7 @@ def recommended(found: Confirmation) -> str | None:
 
 
 def conclusion(found: Confirmation, arms: Sequence[Arm]) -> tuple[str, Arm | None]:
-    """Return a sentence with the recommendation, and the recommended arm; None if there is none.
-
-    Args:
-        found: the confirmation.
-        arms: all arms.
-    """
+    """Return a sentence with the recommendation, and the recommended arm; None if there is none."""
     chosen = recommended(found)
     if chosen is None:
         return "Use none of these: most runs of every arm learn nothing. Check the data and the network first.", None

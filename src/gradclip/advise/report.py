@@ -59,10 +59,7 @@ def nothing_to_try(evidence: Evidence) -> str:
 
 
 def _remedy_lines(remedy: Remedy, base: Sequence[str], seeds: range) -> list[str]:
-    return [
-        f"  {remedy.what}: {remedy.why}",
-        f"    {train_command(merge(base, remedy.changes), seeds=seeds)}",
-    ]
+    return [f"  {remedy.what}: {remedy.why}", f"    {train_command(merge(base, remedy.changes), seeds=seeds)}"]
 
 
 def arms_message(arms: Sequence[Arm], seeds: range) -> str:

@@ -131,27 +131,16 @@ def pair_frame(comparison: Comparison) -> pd.DataFrame:
 
     Programs of users read these columns, so their names must not change.
     """
-    columns = [
-        "better",
-        "worse",
-        "improvement",
-        "improvement_low",
-        "improvement_high",
-        "p_value",
-        "significant",
-        "paired",
-        "equivalence_p_value",
-    ]
-    rows = [
-        (
-            pair.better.group.label,
-            pair.worse.group.label,
-            *pair.improvement,
-            pair.p_value,
-            pair.significant,
-            pair.paired,
-            pair.equivalence,
-        )
-        for pair in comparison.pairs
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    pairs = comparison.pairs
+    columns = {
+        "better": [pair.better.group.label for pair in pairs],
+        "worse": [pair.worse.group.label for pair in pairs],
+        "improvement": [pair.improvement.value for pair in pairs],
+        "improvement_low": [pair.improvement.low for pair in pairs],
+        "improvement_high": [pair.improvement.high for pair in pairs],
+        "p_value": [pair.p_value for pair in pairs],
+        "significant": [pair.significant for pair in pairs],
+        "paired": [pair.paired for pair in pairs],
+        "equivalence_p_value": [pair.equivalence for pair in pairs],
+    }
+    return pd.DataFrame(columns)

@@ -61,13 +61,7 @@ def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed
 
 
 def _words(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> dict[str, str]:
-    """Return the words for the label of a group by setting: its experiment, if any, its clipping, and its settings.
-
-    Args:
-        group: runs of the group.
-        by: names of the settings by which runs were grouped.
-        mixed: names of the settings that differ within the group.
-    """
+    """Return the words for the label of a group by setting: its experiment, if any, its clipping, and its settings."""
     run, experiments = group[0], {experiment_of(run) for run in group}
     experiment = experiments.pop() if len(experiments) == 1 else ""
     method = "" if "clip.name" in mixed else run.parameters.get("clip.name", "")

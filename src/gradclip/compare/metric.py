@@ -113,13 +113,7 @@ def _choosing_split(runs: Sequence[StoredRun], score: Score) -> Split:
 
 
 def _of_score(runs: Sequence[StoredRun], score: Score, name: str, split: Split | None) -> Metric:
-    """Return a metric that is the score on a split.
-
-    Args:
-        runs: runs to compare.
-        score: the score.
-        name: name of the metric.
-        split: the requested split; None if none was requested.
+    """Return a metric that is the score on a split; ``split`` is the requested one, if any.
 
     Raises:
         ConfigError: the metric is measured on another split, or some runs lack a final score on it.

@@ -10,14 +10,7 @@ from gradclip.compare.design import design_lines
 from gradclip.compare.edges import edge_lines
 from gradclip.compare.metric import Metric
 from gradclip.compare.statistics import FEWEST_RUNS, Estimate
-from gradclip.compare.summary import (
-    MAX_COMPARED_GROUPS,
-    OUTCOMES,
-    SIGNIFICANCE_LEVEL,
-    Comparison,
-    GroupSummary,
-    Pair,
-)
+from gradclip.compare.summary import MAX_COMPARED_GROUPS, OUTCOMES, SIGNIFICANCE_LEVEL, Comparison, GroupSummary, Pair
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.errors import first_few
 from gradclip.formatting import CODE, Table, counted
@@ -44,12 +37,7 @@ def legend_tables(comparison: Comparison) -> list[Table]:
 
 
 def short_table(comparison: Comparison, width: int) -> Table:
-    """Return the table for a terminal: the best groups, each with its test against the best one.
-
-    Args:
-        comparison: comparison to report.
-        width: width of the terminal in characters.
-    """
+    """Return the table for a terminal of this width: the best groups, each with its test against the best one."""
     metric, shown = comparison.metric, comparison.summaries[:MAX_COMPARED_GROUPS]
     columns = _first_columns(shown) | {"median (95%)": [format_estimate(one.median, metric) for one in shown]}
     if metric.reported:

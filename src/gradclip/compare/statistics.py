@@ -98,12 +98,9 @@ def proportion(count: int, runs: int) -> Estimate:
 def probability_of_improvement(errors: Floats, others: Floats) -> Estimate:
     """Return the probability that a run of the first group beats one of the second (Agarwal et al. 2021).
 
-    A tie counts half. The interval is Newcombe's method 5 (Statistics in Medicine 25, 2006, 559-573). Unlike a
-    bootstrap interval, it does not collapse if all of a few runs of one group beat all runs of the other.
-
-    Args:
-        errors: errors of the first group, ``[runs]``.
-        others: errors of the second group, ``[runs]``.
+    The errors are ``[runs]`` each. A tie counts half. The interval is Newcombe's method 5 (Statistics in Medicine 25,
+    2006, 559-573). Unlike a bootstrap interval, it does not collapse if all of a few runs of one group beat all runs of
+    the other.
 
     Example:
         >>> estimate = probability_of_improvement(np.array([1.0, 2.0]), np.array([3.0, np.inf]))
@@ -135,11 +132,7 @@ def _newcombe_interval(value: float, runs: int, others: int) -> tuple[float, flo
 def paired_improvement(errors: Floats, others: Floats) -> Estimate:
     """Return the probability that a run beats the other group's run of the same seed; a tie counts half.
 
-    The interval is the Clopper-Pearson interval of a proportion.
-
-    Args:
-        errors: errors of the first group, ``[seeds]``.
-        others: errors of the second group with the same seeds, ``[seeds]``.
+    The errors are ``[seeds]`` each. The interval is the Clopper-Pearson interval of a proportion.
 
     Example:
         >>> estimate = paired_improvement(np.array([1.0, 2.0, np.inf]), np.array([3.0, 4.0, np.inf]))
@@ -201,15 +194,11 @@ def sign_flips(seeds: int) -> Floats:
 
 
 def equivalence_p_value(errors: Floats, others: Floats) -> float:
-    """Return the p-value of two one-sided tests that errors differ by a factor of less than 1.1.
+    """Return the p-value of two one-sided tests that errors, ``[seeds]`` each, differ by a factor of less than 1.1.
 
     The tests are Wilcoxon's signed-rank tests (SciPy) of the logarithms of the ratios. If both runs of a seed diverged
     or have an error of zero, their ratio is 1; if only one did, it is zero or infinite. The p-value is NaN if no error
     is finite, or if finite errors differ in sign.
-
-    Args:
-        errors: errors of the first group, ``[seeds]``.
-        others: errors of the second group with the same seeds, ``[seeds]``.
 
     Example:
         >>> errors = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
@@ -231,11 +220,7 @@ def equivalence_p_value(errors: Floats, others: Floats) -> float:
 
 
 def difference_p_value(errors: Floats, others: Floats) -> float:
-    """Return the two-sided p-value of the Mann-Whitney test (SciPy), exact for few runs.
-
-    Args:
-        errors: errors of the first group, ``[runs]``.
-        others: errors of the second group, ``[runs]``.
+    """Return the two-sided p-value of the Mann-Whitney test (SciPy) of errors, ``[runs]`` each; exact for few runs.
 
     Example:
         >>> difference_p_value(np.array([1.0, 2.0, 3.0]), np.array([4.0, 5.0, 6.0]))

@@ -208,12 +208,7 @@ def _first(values: pd.Series, which: pd.Series | None = None) -> str:
 
 
 def holds_classes(target: pd.Series, task: str) -> bool:
-    """Return whether a target holds classes; with ``auto``, booleans, text and categories are classes.
-
-    Args:
-        target: the column to predict.
-        task: ``classification``, ``regression`` or ``auto``.
-    """
+    """Return whether a target holds classes; with the task ``auto``, booleans, text and categories are classes."""
     return task == "classification" or (
         task == "auto" and (is_boolean(target) or kind_of(target) in {"text", "categories"})
     )

@@ -29,6 +29,7 @@ MARKS = {  # byte order marks; UTF-32 comes first, because its mark begins with 
 }
 WESTERN = "cp1252"  # written by spreadsheets on Windows in Western Europe and the Americas
 TOO_WIDE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")  # as pandas reports it
+ERRORS = (ValueError, TypeError, LookupError, OSError, EOFError, zlib.error, lzma.LZMAError, ArrowException, csv.Error)
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 SAMPLE = 2**16  # bytes from which the delimiter and the header are detected
 CHUNK = 2**20
@@ -63,17 +64,7 @@ def read_file(
         raise DataError(f"data.path: got '{path}'; {rule}") from error
     except pd.errors.ParserError as error:
         raise DataError(f"data.path: got '{path}'; {_parser_problem(error)}") from error
-    except (
-        ValueError,
-        TypeError,
-        LookupError,
-        OSError,
-        EOFError,
-        zlib.error,
-        lzma.LZMAError,
-        ArrowException,
-        csv.Error,
-    ) as error:
+    except ERRORS as error:
         raise DataError(f"data.path: got '{path}'; cannot be read: {first_line(error)}") from error
 
 

@@ -13,14 +13,10 @@ NAMELESS = "Unnamed: "  # prefix that pandas gives to a column without a name
 
 
 def input_columns(frame: pd.DataFrame, others: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
-    """Return the columns that are inputs by default, and notes about them.
+    """Return the columns that are inputs by default, not those in ``others``, and notes about them.
 
     A column without a name that is empty or holds the index of a saved data frame is not an input: if the rows are
     sorted by the target, the network could predict it from the row number.
-
-    Args:
-        frame: the content of the file.
-        others: names of the target and of other columns that are not inputs.
     """
     columns = [str(name) for name in frame.columns if name not in others]
     nameless = [name for name in columns if name.startswith(NAMELESS) and _is_index(frame[name])]

@@ -152,12 +152,7 @@ class SequenceData(TrainingData):
         return DataSchema(inputs[:SCHEMA_EXAMPLES].numpy(), columns, "target", None, is_classification)
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return the indices of a training batch in the fixed set, over all processes; empty without a fixed set.
-
-        Args:
-            epoch: number of the epoch, counted from 1.
-            batch: index of the batch within the epoch, counted from 0.
-        """
+        """Return the indices of a training batch in the fixed set, over all processes; empty without a fixed set."""
         if self.train_set is None:
             return ()
         return ShuffledBatchSampler(len(self.train_set), self.batch_size, self.seed).batch_indices(epoch, batch)

@@ -99,10 +99,5 @@ class SeriesData(TableData):
         return DataSchema(examples, columns, target, self.scaling, is_classification=False)
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return the last row of each window in a training batch, over all processes; rows are counted from 0.
-
-        Args:
-            epoch: number of the epoch, counted from 1.
-            batch: index of the batch within the epoch, counted from 0.
-        """
+        """Return the last row of each window in a training batch, over all processes; rows are counted from 0."""
         return tuple(self.series.ends["train"][self.training_examples(epoch, batch)].tolist())

@@ -12,13 +12,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_wine, make_regression
 from sklearn.model_selection import train_test_split
 
-from gradclip.data.checks import (
-    check_column_settings,
-    check_encoded_size,
-    check_values,
-    find_categories,
-    holds_classes,
-)
+from gradclip.data.checks import check_column_settings, check_encoded_size, check_values, find_categories, holds_classes
 from gradclip.data.classes import Label, as_labels, labels_of
 from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
@@ -218,11 +212,7 @@ SOURCES: dict[str, Callable[..., Table]] = {
 
 
 def _split(
-    count: int,
-    test_fraction: float,
-    validation_fraction: float,
-    split_seed: int,
-    labels: pd.Series | None = None,
+    count: int, test_fraction: float, validation_fraction: float, split_seed: int, labels: pd.Series | None = None
 ) -> dict[Split, Rows]:
     """Split shuffled rows, stratified by labels if there are any; the test rows are taken first."""
     if count < 4:

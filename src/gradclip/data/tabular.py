@@ -126,12 +126,7 @@ class TabularData(TableData):
         return DataSchema(examples, columns, target, self.scaling, is_classification=labels is not None, labels=labels)
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
-        """Return the rows in a training batch, over all processes, as row numbers of the file counted from 0.
-
-        Args:
-            epoch: number of the epoch, counted from 1.
-            batch: index of the batch within the epoch, counted from 0.
-        """
+        """Return the rows in a training batch, over all processes, as row numbers of the file counted from 0."""
         rows = self.table.features.index[self.table.rows["train"][self.training_examples(epoch, batch)]]
         return tuple(sorted(int(row) for row in rows))
 
