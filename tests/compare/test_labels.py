@@ -6,7 +6,7 @@ import pytest
 
 from gradclip import keys
 from gradclip.compare.grouping import group_runs
-from gradclip.compare.labels import MAX_LABEL_LENGTH, experiment_of, overrides_of
+from gradclip.compare.labels import MAX_LABEL_LENGTH, experiment_of, typed_overrides
 from gradclip.tracking.stored_runs import StoredRun
 from tests.compare.test_grouping import run
 
@@ -64,5 +64,5 @@ def test_a_label_is_short_and_never_cut_within_a_word() -> None:
 
 def test_any_text_in_the_command_tag_is_accepted() -> None:
     one = typed("-m +experiment=a 'clip.value=1' seed=0")
-    assert overrides_of(one) == ["+experiment=a", "clip.value=1", "seed=0"]
+    assert typed_overrides(one) == ["+experiment=a", "clip.value=1", "seed=0"]
     assert experiment_of(typed("clip.value='")) == ""

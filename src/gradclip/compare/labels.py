@@ -25,7 +25,7 @@ def short_setting(name: str, value: str) -> str:
     return f"{last}={value}"
 
 
-def overrides_of(run: StoredRun) -> list[str]:
+def typed_overrides(run: StoredRun) -> list[str]:
     """Return the overrides of the command that trained a run, read from the run's tag."""
     try:
         words = shlex.split(run.tags.get(keys.COMMAND, ""))
@@ -36,7 +36,7 @@ def overrides_of(run: StoredRun) -> list[str]:
 
 def experiment_of(run: StoredRun) -> str:
     """Return the name of the prepared experiment that a run used; empty if it used none."""
-    return next((one.partition("=")[2] for one in overrides_of(run) if setting_of(one) == "experiment"), "")
+    return next((one.partition("=")[2] for one in typed_overrides(run) if setting_of(one) == "experiment"), "")
 
 
 def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed: Sequence[Sequence[str]]) -> list[str]:

@@ -73,7 +73,9 @@ class StackedTraining:
             self.network = StackedNetwork(self._learner(replicas[0]), networks, self.options)
             self.clipper = StackedClipper(configs, self.network)
             self.state = initial_state(configs, self.clipper)
-            self._check_first_batch()
+            self.batches.start_epoch(0)
+            first = self.batches.reader(self.state.ids)(self.batches.tensors(0))
+            check_stacking(self.network, self._learner(replicas[0]), self.state, first)
         self.recorder = StackedRecorder(self.network.names, len(replicas), self.total_steps)
         self.hidden_recorder = StackedHiddenStateRecorder() if self.network.has_hidden_states else None
         self.evaluator = StackedEvaluator(data, self.network, self.config.trainer.max_epochs)
@@ -148,19 +150,16 @@ class StackedTraining:
 
     def _diverged_rows(self) -> Booleans:
         """Return whether each replica in the state ends because it diverged."""
-        steps_after_divergence = self.config.trainer.steps_after_divergence
-        if steps_after_divergence is None:
-            return np.zeros_like(self._is_active)
+        most = self.config.trainer.steps_after_divergence
         steps_since = self.steps - self._diverged_step[self.state.ids.numpy()]
-        ends: Booleans = self._is_active & (steps_since >= steps_after_divergence)
+        ends: Booleans = self._is_active & (steps_since >= (NEVER if most is None else most))
         return ends
 
     def _solved_rows(self, epoch: int) -> Booleans:
         """Return whether each replica in the state ends because it solved the problem."""
         if not self.config.trainer.stop_when_solved:
             return np.zeros_like(self._is_active)
-        data = self.replicas[0].data
-        score_scale = data.score_scale
+        data, score_scale = self.replicas[0].data, self.replicas[0].data.score_scale
         assert score_scale.solved_at is not None
         better = operator.gt if score_scale.score.higher_is_better else operator.lt
         scores = self.evaluator.scores(data.choosing_split, epoch)[self.state.ids.numpy()]
@@ -218,16 +217,6 @@ class StackedTraining:
         """Return a new module with a replica's initial weights."""
         learner = build_supervised_module(replica.config, copy.deepcopy(replica.network), replica.data)
         return learner.to(self.device, self.options.dtype)
-
-    def _check_first_batch(self) -> None:
-        """Check the stacked gradients of the first batch.
-
-        Raises:
-            StackingError: they differ from those of the network alone.
-        """
-        self.batches.start_epoch(0)
-        learner, batch = self._learner(self.replicas[0]), self.batches.reader(self.state.ids)(self.batches.tensors(0))
-        check_stacking(self.network, learner, self.state, batch)
 
 
 def keep_freed_memory() -> None:
