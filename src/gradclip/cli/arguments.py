@@ -58,10 +58,10 @@ def with_home_folder(arguments: Sequence[str]) -> list[str]:
     """Return arguments with ``~`` expanded after ``name=``; shells expand it only at the start of a word.
 
     Example:
-        >>> with_home_folder(["clip=norm", "data.path=~/homes.csv"])[1].endswith("/homes.csv'")
+        >>> with_home_folder(["clip=norm", "data.path=~/homes.csv"])[1].endswith('/homes.csv"')
         True
     """
-    return [IN_HOME.sub(lambda found: f"{found[1]}='{os.path.expanduser(found[2])}'", text) for text in arguments]
+    return [IN_HOME.sub(lambda found: f"{found[1]}={quoted(os.path.expanduser(found[2]))}", text) for text in arguments]
 
 
 def with_flag_first(arguments: Sequence[str]) -> list[str]:

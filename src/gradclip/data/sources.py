@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +23,7 @@ from gradclip.formatting import counted
 from gradclip.scores import Split
 
 Rows = NDArray[np.intp]
+Take = Callable[[Rows, Split, float], tuple[Rows, Rows]]  # takes a fraction of the rows; returns the other rows first
 
 
 @dataclass(frozen=True)
@@ -84,15 +86,13 @@ def regression(
         ((1000, 20), 500, 500)
     """
     inputs, target = make_regression(samples, features, noise=noise, random_state=random_state)
-    others, test = _cut(np.arange(samples), "test", test_fraction)
-    train, validation = _cut(others, "validation", validation_fraction)
     return Table(
         name="regression",
         source=f"sklearn.datasets.make_regression({samples}, {features}, noise={noise}, random_state={random_state})",
         features=pd.DataFrame(inputs, columns=[f"x{column}" for column in range(features)]),
         target=pd.Series(target, name="y"),
         categorical=(),
-        rows=_by_split(train, test, validation if validation_fraction else None),
+        rows=_split(samples, test_fraction, validation_fraction, _cut),
     )
 
 
@@ -112,7 +112,7 @@ def diabetes(test_fraction: float = 0.25, validation_fraction: float = 0.0, spli
         (442, 10)
     """
     bunch = load_diabetes(as_frame=True, scaled=False)
-    rows = _split(len(bunch.target), test_fraction, validation_fraction, split_seed)
+    rows = _split(len(bunch.target), test_fraction, validation_fraction, partial(_draw, split_seed=split_seed))
     source = "sklearn.datasets.load_diabetes(scaled=False)"
     return Table("diabetes", source, bunch.data.astype(float), bunch.target, (), rows)
 
@@ -134,7 +134,8 @@ def wine(test_fraction: float = 0.25, validation_fraction: float = 0.0, split_se
     """
     bunch = load_wine(as_frame=True)
     target = pd.Series(bunch.target_names[bunch.target], name="cultivar", dtype=object)
-    rows = _split(len(target), test_fraction, validation_fraction, split_seed, target)
+    draw = partial(_draw, split_seed=split_seed, labels=target)
+    rows = _split(len(target), test_fraction, validation_fraction, draw)
     source = "sklearn.datasets.load_wine()"
     return Table("wine", source, bunch.data, target, (), rows, labels_of(target.iloc[rows["train"]]))
 
@@ -188,7 +189,10 @@ def table(
     check_values(frame, columns, target, categories, is_classification, missing)
     check_encoded_size(frame, categories)
     labels = as_labels(frame[target]) if is_classification else None
-    rows = _split(len(frame), test_fraction, validation_fraction, split_seed, labels if stratify else None)
+    if len(frame) < 4:
+        raise DataError(f"data: got {counted(len(frame), 'row')}; needs at least 4")
+    draw = partial(_draw, split_seed=split_seed, labels=labels if stratify else None)
+    rows = _split(len(frame), test_fraction, validation_fraction, draw)
     encoded = [f"read as categories and encoded one-hot: {first_few(detected)}"] if detected else []
     return Table(
         name=file.name.partition(".")[0],
@@ -211,35 +215,28 @@ SOURCES: dict[str, Callable[..., Table]] = {
 }
 
 
-def _split(
-    count: int, test_fraction: float, validation_fraction: float, split_seed: int, labels: pd.Series | None = None
-) -> dict[Split, Rows]:
-    """Split shuffled rows, stratified by labels if there are any; the test rows are taken first."""
-    if count < 4:
-        raise DataError(f"data: got {counted(count, 'row')}; needs at least 4")
-    others, test = _take(np.arange(count), "test", test_fraction, split_seed, labels)
+def _split(count: int, test_fraction: float, validation_fraction: float, take: Take) -> dict[Split, Rows]:
+    """Take the test rows from all rows, then the validation rows, if any, from the others; return the rows by split."""
+    train, test = take(np.arange(count), "test", test_fraction)
     if validation_fraction == 0:
-        return _by_split(others, test)
-    train, validation = _take(others, "validation", validation_fraction, split_seed, labels)
-    return _by_split(train, test, validation)
-
-
-def _by_split(train: Rows, test: Rows, validation: Rows | None = None) -> dict[Split, Rows]:
-    """Return the rows by split, in order."""
-    return {"train": train, **({} if validation is None else {"validation": validation}), "test": test}
+        return {"train": train, "test": test}
+    train, validation = take(train, "validation", validation_fraction)
+    return {"train": train, "validation": validation, "test": test}
 
 
 def _cut(rows: Rows, split: Split, fraction: float) -> tuple[Rows, Rows]:
-    """Split off a fraction of the rows from their end; return the other rows first."""
+    """Take a fraction of the rows from their end; return the other rows first."""
     left = len(rows) - round(len(rows) * fraction)
-    if fraction and left in {0, len(rows)}:
+    if left in {0, len(rows)}:
         what = "train on" if left == 0 else "test on" if split == "test" else "validate on"
         raise DataError(f"data.{split}_fraction: got {fraction}; leaves none of {len(rows)} rows to {what}")
     return rows[:left], rows[left:]
 
 
-def _take(rows: Rows, split: Split, fraction: float, split_seed: int, labels: pd.Series | None) -> tuple[Rows, Rows]:
-    """Split off a random fraction of the rows; return the other rows first."""
+def _draw(
+    rows: Rows, split: Split, fraction: float, split_seed: int, labels: pd.Series | None = None
+) -> tuple[Rows, Rows]:
+    """Take a random fraction of the rows, stratified by labels if there are any; return the other rows first."""
     own = None if labels is None else labels.iloc[rows]
     if own is not None:
         _check_stratified(own, split, fraction)
