@@ -40,14 +40,9 @@ class Contrast:
     level: float
 
     @property
-    def equivalent(self) -> bool:
-        """Whether the errors are shown to differ by a factor of less than 1.1."""
-        return self.equivalence < self.level
-
-    @property
     def verdict(self) -> Verdict:
         """How the arm compares with the other."""
-        if self.equivalent:
+        if self.equivalence < self.level:
             return "as good"
         if self.p_value >= self.level:
             return "inconclusive"

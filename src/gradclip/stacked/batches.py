@@ -1,19 +1,15 @@
 """Batches of stacked replicas: each replica gets the rows of its ordinary run, in the same order."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
 from gradclip.data.base import TrainingData
-from gradclip.data.loaders import Loader, ShuffledBatchSampler
-from gradclip.data.sequences import GeneratedSequences
-from gradclip.scores import Split
+from gradclip.data.loaders import ShuffledBatchSampler
 from gradclip.stacked.state import TensorOptions
-
-Examples = tuple[Tensor, ...]  # inputs and targets
 
 
 class Batch(NamedTuple):
@@ -153,49 +149,3 @@ def _max_abs(inputs: Tensor, targets: Tensor) -> Tensor:
     if not (inputs.is_floating_point() and targets.is_floating_point()):
         return torch.full((2, len(inputs)), torch.nan, device=inputs.device)
     return torch.stack([part.flatten(1).abs().amax(dim=1) for part in (inputs, targets)])
-
-
-class StackedEvaluationBatches:
-    """Examples on which replicas are scored, on the device; shared examples are read once.
-
-    Args:
-        data: the data set of each replica; replicas may share one.
-        options: device and dtype of the training.
-    """
-
-    def __init__(self, data: Sequence[TrainingData], options: TensorOptions) -> None:
-        self._options = options
-        self._replicas: dict[Split, dict[Any, list[int]]] = {split: {} for split in data[0].splits}  # by key
-        self._loaders: dict[Any, Loader] = {}
-        self._fixed: dict[Any, list[Examples]] = {}  # batches that are the same in every epoch
-        unique = {id(data_set): data_set for data_set in data}
-        loaders_of = {key: data_set.val_dataloader() for key, data_set in unique.items()}
-        for replica, data_set in enumerate(data):
-            for split, loader in zip(data_set.splits, loaders_of[id(data_set)], strict=True):
-                key = _examples_key(loader)
-                self._loaders.setdefault(key, loader)
-                self._replicas[split].setdefault(key, []).append(replica)
-
-    def groups(self, split: Split) -> dict[Any, list[int]]:
-        """Return the replicas that share the examples of a split, by key of the examples."""
-        return self._replicas[split]
-
-    def batches(self, key: Any, epoch: int) -> Iterator[Examples]:
-        """Yield the batches of examples in an epoch, counted from 0."""
-        sampler: Any = self._loaders[key].sampler
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(epoch)
-            yield from map(self._on_device, self._loaders[key])
-            return
-        if key not in self._fixed:
-            self._fixed[key] = [self._on_device(batch) for batch in self._loaders[key]]
-        yield from self._fixed[key]
-
-    def _on_device(self, batch: Examples) -> Examples:
-        return tuple(map(self._options.convert, batch))
-
-
-def _examples_key(loader: Loader) -> Any:
-    """Return a key that is the same for all loaders of the same examples."""
-    dataset = loader.dataset
-    return (dataset.stream, dataset.seed) if isinstance(dataset, GeneratedSequences) else id(dataset)

@@ -1,6 +1,6 @@
 """Clipping of stacked gradients, each replica with its own threshold."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -80,30 +80,21 @@ class StackedClipper:
             value = replace_values(self.settings, varying)["value"]
             coefficients = _coefficients_of_lightning(gradients, value)
             return Clipped(gradients * coefficients, coefficients, before, None)
-        arguments = self.network.views(gradients), self.network.views(state.parameters), before, varying
+        arguments = varying, self.network.views(gradients), self.network.views(state.parameters), before
         if self._rescales:
-            found, after = torch.vmap(self._coefficients)(*arguments)
+            found, after = self._for_each(lambda clipper, *its: clipper.coefficients(*its), *arguments)
             coefficients = found.to(gradients.dtype).view(len(gradients), -1)
             each = coefficients if coefficients.shape[1] == 1 else coefficients.index_select(1, self._part_of)
             return Clipped(gradients * each, coefficients, after, None)
-        clipped, after = torch.vmap(self._transform)(*arguments)
-        skipped = torch.vmap(self._skips)(before, dict(after), varying) if self.may_skip else None
+        clipped, after = self._for_each(lambda clipper, *its: clipper.transform(*its), *arguments)
+        skipped = None
+        if self.may_skip:
+            skipped = self._for_each(lambda clipper, *its: clipper.skips(*its), varying, before, dict(after))
         return Clipped(self.network.flatten(clipped), None, after, skipped)
 
-    def _coefficients(
-        self, gradients: Gradients, parameters: Gradients, state: State, varying: Mapping[SettingPath, Tensor]
-    ) -> tuple[Tensor, State]:
-        clipper = self._clipper(varying)
-        assert isinstance(clipper, Rescaler)
-        return clipper.coefficients(gradients, parameters, state)
-
-    def _transform(
-        self, gradients: Gradients, parameters: Gradients, state: State, varying: Mapping[SettingPath, Tensor]
-    ) -> tuple[dict[str, Tensor], State]:
-        return self._clipper(varying).transform(gradients, parameters, state)
-
-    def _skips(self, state: State, after: State, varying: Mapping[SettingPath, Tensor]) -> Tensor:
-        return self._clipper(varying).skips(state, after)
+    def _for_each(self, call: Callable[..., Any], varying: Mapping[SettingPath, Tensor], *tensors: Any) -> Any:
+        """Call a function with the clipper and the tensors of each replica; stack the results."""
+        return torch.vmap(lambda own, *its: call(self._clipper(own), *its))(varying, *tensors)
 
     def _clipper(self, varying: Mapping[SettingPath, Any]) -> Clipper:
         return make_clipper(**replace_values(self.settings, varying))

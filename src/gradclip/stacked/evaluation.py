@@ -9,29 +9,41 @@ from torch import Tensor
 
 from gradclip.arrays import Floats
 from gradclip.data.base import TrainingData
-from gradclip.data.loaders import EVALUATION_VALUES
+from gradclip.data.loaders import EVALUATION_VALUES, Loader
+from gradclip.data.sequences import GeneratedSequences
 from gradclip.scores import MSE, Split
-from gradclip.stacked.batches import Examples, StackedEvaluationBatches
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.state import TrainState
 from gradclip.training.outcome import Curves
 
+Examples = tuple[Tensor, ...]  # inputs and targets
 EVALUATION_VALUES_GPU = 100_000_000  # input values of all replicas: few kernel launches, a few gigabytes
 
 
 class StackedEvaluator:
     """Evaluator that scores all replicas in each epoch and keeps their learning curves.
 
+    Examples that replicas share are read once.
+
     Args:
-        data: the data set of each replica, all with the same splits.
+        data: the data set of each replica, all with the same splits; replicas may share one.
         network: the stacked network.
         epochs: number of epochs of a training run that does not end early.
     """
 
     def __init__(self, data: Sequence[TrainingData], network: StackedNetwork, epochs: int) -> None:
         self.network = network
-        self.examples = StackedEvaluationBatches(data, network.options)
+        self._replicas: dict[Split, dict[Any, list[int]]] = {split: {} for split in data[0].splits}  # by examples
+        self._loaders: dict[Any, Loader] = {}
+        self._fixed: dict[Any, list[Examples]] = {}  # batches that are the same in every epoch
+        unique = {id(data_set): data_set for data_set in data}
+        loaders_of = {key: data_set.val_dataloader() for key, data_set in unique.items()}
+        for replica, data_set in enumerate(data):
+            for split, loader in zip(data_set.splits, loaders_of[id(data_set)], strict=True):
+                key = _examples_key(loader)
+                self._loaders.setdefault(key, loader)
+                self._replicas[split].setdefault(key, []).append(replica)
         self._score_factors = np.array([_score_factor(one) for one in data])
         self._state: TrainState | None = None
         self._sums: dict[Any, _ScoreSums] = {}  # for the state, by key of the examples
@@ -57,11 +69,11 @@ class StackedEvaluator:
     def _mean_scores(self, state: TrainState, split: Split, epoch: int) -> Floats:
         """Return the score of each replica in a state on a split, in scaled units."""
         scores = np.full(len(state.ids), np.nan)
-        for key, ids in self.examples.groups(split).items():
+        for key, ids in self._replicas[split].items():
             sums = self._sums_of(state, key, ids)
             if not sums.replicas:
                 continue
-            for batch in self.examples.batches(key, epoch):
+            for batch in self._batches(key, epoch):
                 for inputs, targets in self._chunks(batch, sums.replicas):
                     sums.add(inputs, targets)
             scores[sums.rows] = sums.take_means()
@@ -74,6 +86,20 @@ class StackedEvaluator:
         if key not in self._sums:
             self._sums[key] = _ScoreSums(self.network, state, state.rows_of(ids))
         return self._sums[key]
+
+    def _batches(self, key: Any, epoch: int) -> Iterator[Examples]:
+        """Yield the batches of examples in an epoch, on the device."""
+        sampler: Any = self._loaders[key].sampler
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(epoch)
+            yield from map(self._on_device, self._loaders[key])
+            return
+        if key not in self._fixed:
+            self._fixed[key] = [self._on_device(batch) for batch in self._loaders[key]]
+        yield from self._fixed[key]
+
+    def _on_device(self, batch: Examples) -> Examples:
+        return tuple(map(self.network.options.convert, batch))
 
     def _chunks(self, batch: Examples, replicas: int) -> Iterator[Examples]:
         """Split a batch to limit the memory of all replicas together."""
@@ -123,6 +149,12 @@ class _ScoreSums:
 
     def _select(self, tensor: Tensor) -> Tensor:
         return tensor if self._index is None else tensor.index_select(0, self._index)
+
+
+def _examples_key(loader: Loader) -> Any:
+    """Return a key that is the same for all loaders of the same examples."""
+    dataset = loader.dataset
+    return (dataset.stream, dataset.seed) if isinstance(dataset, GeneratedSequences) else id(dataset)
 
 
 def _score_factor(data: TrainingData) -> float:
