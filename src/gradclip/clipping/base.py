@@ -215,6 +215,26 @@ class Rescaler(Clipper):
         return after
 
 
+class CompositeClipper(Clipper):
+    """A clipper made of others, its members, whose states are merged into one."""
+
+    @property
+    @abstractmethod
+    def members(self) -> Sequence[Clipper]:
+        """The members in order."""
+
+    @property
+    def may_skip(self) -> bool:  # type: ignore[override]
+        """Whether any member may skip an update."""
+        return any(clipper.may_skip for clipper in self.members)
+
+    def skips(self, state: State, after: State) -> Tensor:
+        """Return whether any member skips the update."""
+        members = [(index, clipper) for index, clipper in enumerate(self.members) if clipper.may_skip]
+        each = [clipper.skips(own_state(state, index), own_state(after, index)) for index, clipper in members]
+        return torch.stack(each).any()
+
+
 def check_clipper(name: str, clipper: object) -> None:
     """Check that an argument is a clipper and not, for example, a number or a class.
 
@@ -255,19 +275,3 @@ def own_state(state: State, index: int) -> State:
     """Return one clipper's state from a merged state."""
     prefix = f"{index}."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
-
-
-def any_skips(clippers: Sequence[Clipper], state: State, after: State) -> Tensor:
-    """Return whether any of several clippers skips the update.
-
-    Args:
-        clippers: the clippers, at least one of which may skip.
-        state: their merged state before the step.
-        after: their merged state after the step.
-    """
-    each = [
-        clipper.skips(own_state(state, index), own_state(after, index))
-        for index, clipper in enumerate(clippers)
-        if clipper.may_skip
-    ]
-    return torch.stack(each).any()

@@ -1,11 +1,13 @@
 """Several clippers, applied one after the other."""
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, any_skips, check_clipper, gather_states, own_state
+from gradclip.clipping.base import Clipper, CompositeClipper, Gradients, State, check_clipper, gather_states, own_state
 
 
-class Chain(Clipper):
+class Chain(CompositeClipper):
     """Apply clippers in order, each to the output of the one before.
 
     Args:
@@ -36,9 +38,9 @@ class Chain(Clipper):
         return any(clipper.changes_direction for clipper in self.clippers)
 
     @property
-    def may_skip(self) -> bool:  # type: ignore[override]
-        """Whether any of the clippers may skip an update."""
-        return any(clipper.may_skip for clipper in self.clippers)
+    def members(self) -> Sequence[Clipper]:
+        """The clippers in order."""
+        return self.clippers
 
     def init(self, parameters: Gradients) -> State:
         """Return the states of all clippers, each under its index in the chain."""
@@ -59,7 +61,3 @@ class Chain(Clipper):
             for index, clipper in enumerate(self.clippers)
         ]
         return gather_states(states)
-
-    def skips(self, state: State, after: State) -> Tensor:
-        """Return whether any of the clippers skips the update."""
-        return any_skips(self.clippers, state, after)

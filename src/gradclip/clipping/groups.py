@@ -8,13 +8,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, Gradients, State, any_skips, check_clipper, gather_states, own_state
+from gradclip.clipping.base import Clipper, CompositeClipper, Gradients, State, check_clipper, gather_states, own_state
 from gradclip.clipping.none import Identity
 from gradclip.errors import ClippingError, did_you_mean, first_few
 
 
 @dataclass(frozen=True)
-class Groups(Clipper):
+class Groups(CompositeClipper):
     """Clip each group of parameters with its own clipper, independently of the other groups.
 
     Rule: one threshold for each name pattern, with any method.
@@ -52,13 +52,13 @@ class Groups(Clipper):
         super().__post_init__()
         if not isinstance(self.groups, Mapping):
             raise ClippingError(f"groups: got {self.groups!r}; must be a dictionary of clippers by name pattern")
-        for clipper in self._clippers():
+        for clipper in self.members:
             check_clipper("groups", clipper)
 
     @property
-    def may_skip(self) -> bool:  # type: ignore[override]
-        """Whether any of the clippers may skip an update."""
-        return any(clipper.may_skip for clipper in self._clippers())
+    def members(self) -> list[Clipper]:
+        """The clippers of the groups and of the rest."""
+        return [*self.groups.values(), self.rest]
 
     def init(self, parameters: Gradients) -> State:
         """Return the states of all clippers, each under its pattern's index.
@@ -72,13 +72,13 @@ class Groups(Clipper):
                 hint = did_you_mean(pattern, parameters)
                 names = first_few(parameters)
                 raise ClippingError(f"clip: got parameters={pattern!r}{hint}; must match one of the parameters {names}")
-        return gather_states([clipper.init(part) for clipper, part in zip(self._clippers(), parts, strict=True)])
+        return gather_states([clipper.init(part) for clipper, part in zip(self.members, parts, strict=True)])
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return the clipped gradients of all groups, in their original order, and the states of all clippers."""
         clipped: dict[str, Tensor] = {}
         states = []
-        for index, (clipper, part) in enumerate(zip(self._clippers(), self._split(gradients), strict=True)):
+        for index, (clipper, part) in enumerate(zip(self.members, self._split(gradients), strict=True)):
             own = {name: parameters[name] for name in part}
             clipped_part, after = clipper.transform(part, own, own_state(state, index))
             clipped |= clipped_part
@@ -89,21 +89,14 @@ class Groups(Clipper):
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Clip each group in place with its clipper."""
         states = []
-        for index, (clipper, part) in enumerate(zip(self._clippers(), self._split(gradients), strict=True)):
+        for index, (clipper, part) in enumerate(zip(self.members, self._split(gradients), strict=True)):
             own = {name: parameters[name] for name in part}
             states.append(clipper.clip_in_place(part, own, own_state(state, index)))
         return gather_states(states)
 
-    def skips(self, state: State, after: State) -> Tensor:
-        """Return whether any of the clippers skips the update."""
-        return any_skips(self._clippers(), state, after)
-
-    def _clippers(self) -> list[Clipper]:
-        return [*self.groups.values(), self.rest]
-
     def _split(self, tensors: Gradients) -> list[dict[str, Tensor]]:
         """Return the tensors of each group, with the rest as the last one."""
-        parts: list[dict[str, Tensor]] = [{} for _ in self._clippers()]
+        parts: list[dict[str, Tensor]] = [{} for _ in self.members]
         patterns = (*self.groups, "*")
         for name, tensor in tensors.items():
             parts[_first_match(name, patterns)][name] = tensor
