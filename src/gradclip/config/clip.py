@@ -59,12 +59,6 @@ class ClipMethod(Settings):
         return self.name if None in numbers or not numbers else f"{self.name}={','.join(map(str, numbers))}"
 
 
-class PartialClip(ClipMethod):
-    """A method that can be restricted to some of the parameters."""
-
-    parameters: Pattern
-
-
 def _read_declarations(method: str, clipper: str) -> type[Any]:
     """Return the dataclass in a method's source file with its fields and constants, but without its methods."""
     path = Path(arguments.__file__).with_name(f"{method}.py")
@@ -83,9 +77,10 @@ def _settings_of(method: str, declared: type[Any]) -> type[ClipMethod]:
     """Return the settings class of a method. Its fields have no defaults: those are in the YAML file."""
     types: dict[str, Any] = {field.name: (_bounded(field.type), ...) for field in fields(declared)}
     types["name"] = (Literal.__getitem__(method), ...)
-    base = PartialClip if "value" in types and not getattr(declared, "may_skip", False) else ClipMethod
+    if "value" in types and not getattr(declared, "may_skip", False):
+        types["parameters"] = (Pattern, ...)  # the method can be restricted to some of the parameters
     name = f"{declared.__name__}Clip"
-    settings = cast(type[ClipMethod], create_model(name, __base__=base, __module__=__name__, **types))
+    settings = cast(type[ClipMethod], create_model(name, __base__=ClipMethod, __module__=__name__, **types))
     settings.limits = getattr(declared, "limits", {})
     settings.limits_when = getattr(declared, "limits_when", {})
     settings.labelled = tuple(settings.limits.values()) or (("value",) if "value" in types else ())

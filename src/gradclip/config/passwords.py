@@ -5,9 +5,13 @@ No config, tag, file, message or printed command then contains a password, and c
 
 import re
 from collections.abc import MutableMapping, Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from gradclip.errors import ConfigError
+
+if TYPE_CHECKING:
+    from sqlalchemy import URL
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 URI_SETTING = re.compile(r"\+{0,2}tracking\.uri=")
@@ -111,13 +115,20 @@ def _server_has_login(uri: str) -> bool:
         return True
 
 
-def _database_has_password(uri: str, scheme: str) -> bool:
+def parse_database_uri(uri: str) -> "URL | None":
+    """Return the parts of the URI of a database; None if it is no URI."""
     from sqlalchemy import make_url  # takes 0.1 s to import
     from sqlalchemy.exc import ArgumentError
 
     try:
-        parsed = make_url(uri)
+        return make_url(uri)
     except (ArgumentError, ValueError):
+        return None
+
+
+def _database_has_password(uri: str, scheme: str) -> bool:
+    parsed = parse_database_uri(uri)
+    if parsed is None:
         return "://" in uri
     query = "&".join(f"{name}={value}" for name, value in parsed.query.items())
     place = f"{parsed.host or ''}/{parsed.database or ''}"

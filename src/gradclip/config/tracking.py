@@ -6,7 +6,7 @@ from pydantic import Field, model_validator
 
 from gradclip.config.base import Count, Pattern, Seconds, Settings
 from gradclip.config.limits import MAX_SECONDS
-from gradclip.config.passwords import PASSWORD_REFUSED, has_password
+from gradclip.config.passwords import PASSWORD_REFUSED, has_password, parse_database_uri
 
 
 class TrackingSettings(Settings):
@@ -33,7 +33,7 @@ class TrackingSettings(Settings):
             raise ValueError(f"uri: got {uri!r}; must begin with one of {', '.join(schemes)}, or be null")
         if uri.startswith("sqlite:") and not _names_a_file(uri):
             raise ValueError(f"uri: got {uri!r}; must name a file, sqlite:///path; a store in memory would be lost")
-        if not uri.startswith(("sqlite:", "http")) and not _is_address(uri):
+        if not uri.startswith(("sqlite:", "http")) and parse_database_uri(uri) is None:
             raise ValueError(f"uri: got {uri!r}; must be an address such as postgresql://user@host:5432/name")
         return self
 
@@ -42,17 +42,6 @@ class TrackingSettings(Settings):
         if "://" in self.artifacts or not self.artifacts.strip():
             raise ValueError(f"artifacts: got {self.artifacts!r}; must be the path of a folder")
         return self
-
-
-def _is_address(uri: str) -> bool:
-    from sqlalchemy import make_url  # takes 0.1 s to import
-    from sqlalchemy.exc import ArgumentError
-
-    try:
-        make_url(uri)
-    except (ArgumentError, ValueError):
-        return False
-    return True
 
 
 def _names_a_file(uri: str) -> bool:
