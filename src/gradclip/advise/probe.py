@@ -145,22 +145,13 @@ def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_
         GradclipError: a training run failed.
     """
     if cannot_be_stacked(evidence):
-        return measure_norms(evidence, tracking, folder)
-    results, run_id = try_candidates(evidence, tracking, folder, may_be_long)
+        return _measure_norms(evidence, tracking, folder)
+    results, run_id = _try_candidates(evidence, tracking, folder, may_be_long)
     return replace(read_evidence(run_id, tracking), probe_results=tuple(results))
 
 
-def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) -> Evidence:
-    """Train a short run that is clipped far below the norms of the run that is advised on, and return its evidence.
-
-    Args:
-        evidence: evidence from the run that is advised on.
-        tracking: where the short run is stored.
-        folder: folder of its multirun.
-
-    Raises:
-        ConfigError: the run that is advised on has no finite gradient.
-    """
+def _measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) -> Evidence:
+    """Train a short run that is clipped far below the norms of the run that is advised on, and return its evidence."""
     if evidence.norms is None:
         raise ConfigError("the run has no finite gradient from which to choose a threshold for a probe")
     threshold = rounded(evidence.norms.p50 * FAR_BELOW)
@@ -170,21 +161,12 @@ def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) 
     return read_evidence(run_id, tracking)
 
 
-def try_candidates(
+def _try_candidates(
     evidence: Evidence, tracking: TrackingSettings, folder: Path, may_be_long: bool
 ) -> tuple[list[ProbeResult], str]:
     """Train the candidates in two rounds; return their results, and the id of the best run.
 
     The best run is a clipped run if there is one, because its norms are reported.
-
-    Args:
-        evidence: evidence from the run that is advised on.
-        tracking: where the training runs are stored.
-        folder: folder of the multiruns of both rounds.
-        may_be_long: whether to train even if an epoch has many steps.
-
-    Raises:
-        ConfigError: see :func:`run_probe`.
     """
     base = evidence.training.command or ()
     config = compose_config(base)

@@ -42,9 +42,7 @@ def _usable_seeds(best: GroupSummary, other: GroupSummary, is_paired: bool) -> i
 def design_sentence(seeds: int, tests: int | None = None) -> str:
     """Return a sentence on whether the tests of a comparison can find any difference.
 
-    Args:
-        seeds: number of runs of each group.
-        tests: number of unpaired tests; None means tests of pairs of runs with the same seed, of any number of groups.
+    ``tests`` is that of :func:`gradclip.compare.statistics.smallest_p_value`.
 
     Example:
         >>> print(design_sentence(5))

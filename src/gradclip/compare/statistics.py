@@ -240,10 +240,8 @@ def difference_p_value(errors: Floats, others: Floats) -> float:
 def smallest_p_value(runs: int, tests: int | None = None) -> float:
     """Return the smallest possible p-value, which results if every run of one group beats the runs of the others.
 
-    Args:
-        runs: number of runs of each group.
-        tests: number of unpaired tests (Mann-Whitney) in the Holm correction; None means tests of pairs of runs with
-            the same seed, whose smallest p-value does not depend on the number of groups.
+    ``tests`` is the number of unpaired tests (Mann-Whitney) in the Holm correction; None means tests of pairs of runs
+    with the same seed, whose smallest p-value does not depend on the number of groups.
 
     Example:
         >>> smallest_p_value(5), smallest_p_value(6), round(smallest_p_value(5, tests=10), 3)

@@ -14,7 +14,7 @@ from gradclip.norms.tensors import wide_type
 
 OptimizerState = Mapping[str, Tensor]
 Settings = Mapping[str, Any]
-Step = Callable[[Tensor, Tensor, OptimizerState, Settings], None]
+Step = Callable[[Tensor, Tensor, OptimizerState, Settings], None]  # changes parameters and state, given gradients
 
 
 def _sgd(parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings) -> None:
@@ -62,33 +62,19 @@ OPTIMIZERS: dict[str, tuple[Step, tuple[str, ...]]] = {  # step function, and to
 
 
 def init_optimizer_state(name: str, parameters: Tensor) -> dict[str, Tensor]:
-    """Return the initial state of an optimizer, a key of ``OPTIMIZERS``."""
-    _, names = OPTIMIZERS[name]
-    step = torch.zeros(len(parameters), 1, dtype=wide_type(parameters), device=parameters.device)
-    return {key: torch.zeros_like(parameters) for key in names} | {"step": step}
-
-
-def optimizer_step(name: str, parameters: Tensor, gradients: Tensor, state: OptimizerState, settings: Settings) -> None:
-    """Take a step: change parameters and optimizer state in place.
-
-    Args:
-        name: a key of ``OPTIMIZERS``.
-        parameters: ``[replicas, parameters]``.
-        gradients: ``[replicas, parameters]``.
-        state: state from :func:`init_optimizer_state`.
-        settings: settings of the optimizer, each a number (except ``lr``), a scalar tensor, or a tensor
-            ``[replicas, 1]``.
+    """Return the initial state of an optimizer, a key of ``OPTIMIZERS``.
 
     Example:
         >>> settings = {"lr": torch.tensor([[0.1], [0.2]]), "momentum": 0.0, "nesterov": False, "weight_decay": 0.0}
-        >>> parameters = torch.ones(2, 3)
-        >>> optimizer_step("sgd", parameters, torch.ones(2, 3), init_optimizer_state("sgd", parameters), settings)
+        >>> parameters, (take_step, _) = torch.ones(2, 3), OPTIMIZERS["sgd"]
+        >>> take_step(parameters, torch.ones(2, 3), init_optimizer_state("sgd", parameters), settings)
         >>> parameters
         tensor([[0.9000, 0.9000, 0.9000],
                 [0.8000, 0.8000, 0.8000]])
     """
-    step, _ = OPTIMIZERS[name]
-    step(parameters, gradients, state, settings)
+    _, names = OPTIMIZERS[name]
+    step = torch.zeros(len(parameters), 1, dtype=wide_type(parameters), device=parameters.device)
+    return {key: torch.zeros_like(parameters) for key in names} | {"step": step}
 
 
 def _with_decay(gradients: Tensor, parameters: Tensor, settings: Settings) -> Tensor:

@@ -9,7 +9,7 @@ from gradclip.config.schema import TrainConfig
 from gradclip.stacked.batches import StackedBatches
 from gradclip.stacked.clipping import Clipped, StackedClipper
 from gradclip.stacked.measurements import StackedStep
-from gradclip.stacked.optimizers import init_optimizer_state, optimizer_step
+from gradclip.stacked.optimizers import OPTIMIZERS, init_optimizer_state
 from gradclip.stacked.state import TrainState, varying_values
 
 
@@ -51,7 +51,7 @@ class StackedOptimizerStep:
         self.clipper, self.state, self.factors = clipper, state, factors
         self._width, self._read = batches.tensors_per_batch, batches.reader(state.ids)
         self._accumulated = config.trainer.accumulate_grad_batches
-        self._optimizer = config.parts.optimizer.name
+        self._take_step, _ = OPTIMIZERS[config.parts.optimizer.name]
         self._settings = config.parts.optimizer.model_dump(exclude={"name"})
         self._settings |= {str(path[0]): values for path, values in state.optimizer_settings.items()}
 
@@ -94,7 +94,7 @@ class StackedOptimizerStep:
         settings = {**self._settings, "lr": self._settings["lr"] * factor}
         changed = [state.parameters, *state.optimizer_state.values()]
         before = [tensor.clone() for tensor in changed] if self.clipper.may_skip else []
-        optimizer_step(self._optimizer, state.parameters, clipped.gradients, state.optimizer_state, settings)
+        self._take_step(state.parameters, clipped.gradients, state.optimizer_state, settings)
         if clipped.skipped is not None:
             for tensor, old in zip(changed, before, strict=True):
                 tensor.copy_(torch.where(clipped.skipped[:, None], old, tensor))
