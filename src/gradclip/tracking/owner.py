@@ -19,7 +19,7 @@ from gradclip import keys
 
 RUN_LOCK = "run.lock"  # in the folder of a run: held while it trains
 MAIN_LOCK = "process.lock"  # in the folder of a multirun: held by its main process
-PROCESS = re.compile(r"([0-9]{1,9}) since ([0-9.]{1,20})(?: of boot ([0-9a-f-]{1,40}) in ([0-9]{1,20}))?")
+PROCESS = re.compile(r"([0-9]{1,9}) since ([0-9.]{1,20}) of boot ([0-9a-f-]{1,40}) in ([0-9]{1,20})")
 
 at_end = ExitStack()  # closed whenever a command ends, while its tracking process still answers
 
@@ -102,10 +102,8 @@ def is_gone(identity: str) -> bool:
     named = PROCESS.fullmatch(identity)
     if named is None:
         return False
-    number, _, boot, namespace = named.groups()
-    if boot is None:  # written by gradclip 0.1
-        return not psutil.pid_exists(int(number))
-    if (boot, namespace) != (_boot(), _namespace()):
+    number, _, *system = named.groups()
+    if system != [_boot(), _namespace()]:
         return False
     try:
         return process_identity(int(number)) != identity

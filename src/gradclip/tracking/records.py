@@ -171,19 +171,18 @@ class ModelFiles(NamedTuple):
         artifacts: path of each file that the predictor reads, by name.
         example: path of an input example, ``.json`` for rows or ``.npy`` for sequences.
         requirements: packages that the predictor imports, with their versions.
-        network: path of the network as ``torch.save`` writes it, for MLflow's torch flavor; empty in spools of
-            version 0.1.
+        network: path of the network as ``torch.save`` writes it, for MLflow's torch flavor.
     """
 
     artifacts: dict[str, str]
     example: str
     requirements: list[str]
-    network: str = ""
+    network: str
 
     @property
     def paths(self) -> list[str]:
         """The paths of all files."""
-        return [path for path in (*self.artifacts.values(), self.example, self.network) if path]
+        return [*self.artifacts.values(), self.example, self.network]
 
 
 def model_name(run_name: str) -> str:

@@ -194,19 +194,17 @@ def encode(call: Call) -> dict[str, Any]:
 
 
 def decode(line: dict[str, Any], folder: Path) -> Call:
-    """Decode a write of a run in a folder from plain data, also of version 1, and check each argument.
+    """Decode a write of a run in a folder from plain data, and check each argument.
 
     Raises:
         KeyError: a part is missing, or there is no such operation.
         ValueError: an argument is invalid.
     """
-    if "version" not in line:
-        from gradclip.tracking.spool_version_1 import upgrade
-
-        line = upgrade(line, folder)
+    if line.get("version") != VERSION:
+        raise ValueError("another version of gradclip wrote it, and must send it")
     operation = line["operation"]
-    if line["version"] != VERSION or delivery_of(operation) is not Delivery.WRITE:
-        raise ValueError(f"{operation!r} of version {line['version']} is not spooled by this version of gradclip")
+    if delivery_of(operation) is not Delivery.WRITE:
+        raise ValueError(f"{operation!r} is never spooled")
     types, arguments = argument_types(operation), _object(line["arguments"])
     if unknown := arguments.keys() - types.keys():
         raise ValueError(f"{operation} has no argument {min(unknown)!r}")
@@ -235,9 +233,8 @@ def _files(call: Call) -> list[Path]:
 
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
     artifacts = {name: _copy(Path(path), folder / name) for name, path in files.artifacts.items()}
-    example, network = Path(files.example), Path(files.network)
-    files = files._replace(artifacts=artifacts, example=_copy(example, folder / example.name))
-    return files._replace(network=_copy(network, folder / network.name)) if files.network else files
+    example, network = (_copy(path, folder / path.name) for path in map(Path, (files.example, files.network)))
+    return files._replace(artifacts=artifacts, example=example, network=network)
 
 
 def _copy(source: Path, target: Path) -> str:
