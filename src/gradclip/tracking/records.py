@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -93,6 +94,15 @@ class BegunRun(NamedTuple):
     run_id: str
 
 
+class RunStart(NamedTuple):
+    """The writes that create and describe a run."""
+
+    create: Call
+    config: Call
+    parameters: Call
+    datasets: Call
+
+
 class StoppedRun(NamedTuple):
     """A run that stopped early and can be resumed.
 
@@ -124,6 +134,32 @@ class Point(NamedTuple):
     value: float
     timestamp: int
     step: int
+
+
+class DatasetDescription(NamedTuple):
+    """Description of a data set as MLflow stores it: a digest of the rows, not the rows."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None
+    profile: str | None
+    context: str
+
+
+class RunDescription(NamedTuple):
+    """What a run stores at its beginning.
+
+    Attributes:
+        config: its resolved config, YAML.
+        parameters: every setting, as text under its dotted name.
+        datasets: the data sets that it reads.
+    """
+
+    config: str
+    parameters: Mapping[str, str]
+    datasets: Sequence[DatasetDescription]
 
 
 class RunEnd(NamedTuple):
@@ -203,15 +239,3 @@ class Dataset(NamedTuple):
     target: str
     context: str
     frame: "pd.DataFrame | None"
-
-
-class DatasetDescription(NamedTuple):
-    """Description of a data set as MLflow stores it: a digest of the rows, not the rows."""
-
-    name: str
-    digest: str
-    source_type: str
-    source: str
-    schema: str | None
-    profile: str | None
-    context: str

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, Self
 from uuid import uuid4
 
 from gradclip import keys
@@ -17,11 +17,12 @@ from gradclip.tracking.records import (
     SPOOL_FILE,
     BegunRun,
     Call,
-    DatasetDescription,
     ModelFiles,
     Parent,
     Point,
+    RunDescription,
     RunEnd,
+    RunStart,
     StoppedRun,
     Store,
     now,
@@ -47,7 +48,6 @@ class TrackedRun:
         parent: the parent run, if the run belongs to a multirun.
         resumed: the run to resume; None creates a new one.
         lock: a lock that this process holds for all its runs; by default, one in the run's folder until the run ends.
-        spool: whether to spool the run's creation if the store could be opened but then fails.
 
     Attributes:
         unsent: number of writes in the spool when :meth:`wait` last returned.
@@ -65,13 +65,13 @@ class TrackedRun:
         parent: Parent | None = None,
         resumed: StoppedRun | None = None,
         lock: Path | None = None,
-        spool: bool = False,
     ) -> None:
         if not resumed and (folder / SPOOL_FILE).exists():  # the writes of this run would be sent to the earlier one
             send = command_line("sync", [str(folder)])
             raise TrackingError(f"{folder}: writes of an earlier run wait here for the store; send them first: {send}")
         self.store, self.name, self.folder = store, name, folder
         self.unsent = 0
+        self._begun: Future[BegunRun]
         self._pending: list[Future[int]] = []
         self._last_steps = resumed.last_steps if resumed else {}
         self._parameters = resumed.parameters if resumed else frozenset()
@@ -82,13 +82,17 @@ class TrackedRun:
         all_tags = {**tags, keys.FOLDER: str(folder), **owner_tags(lock)}
         if resumed:
             self._id = resumed.run_id
-            begin = self._call(Operations.reopen_run, all_tags)
+            self._begin = self._call(Operations.reopen_run, all_tags)
         else:
             (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # of an earlier run, which this one must not resume from
             self._id = uuid4().hex  # a creation tag, which identifies the run to the tracking process
             create = (name, all_tags | {keys.CREATION: self._id}, parent, now())
-            begin = Call(store, Operations.create_run.__name__, self._id, create, str(folder))
-        self._begun = process.begin_run(begin, spool)
+            self._begin = Call(store, Operations.create_run.__name__, self._id, create, str(folder))
+
+    def begin(self) -> Self:
+        """Create or reopen the run; return before the store answers."""
+        self._begun = process.begin_run(self._begin)
+        return self
 
     @property
     def begun(self) -> BegunRun:
@@ -104,10 +108,17 @@ class TrackedRun:
         """The id of the run, see :attr:`begun`."""
         return self.begun.run_id
 
-    def write_parameters(self, parameters: Mapping[str, str]) -> None:
-        """Log the settings."""
-        new = {name: value for name, value in parameters.items() if name not in self._parameters}
-        self._write(Operations.write_parameters, new)
+    def describe(self, description: RunDescription) -> None:
+        """Store the settings and the data sets."""
+        self._pending += map(process.deliver, self._describe(description))
+
+    def _describe(self, description: RunDescription) -> tuple[Call, Call, Call]:
+        new = {name: value for name, value in description.parameters.items() if name not in self._parameters}
+        return (
+            self._call(Operations.write_text, description.config, keys.CONFIG_FILE),
+            self._call(Operations.write_parameters, new),
+            self._call(Operations.write_datasets, description.datasets),
+        )
 
     def write_points(self, points: Sequence[Point]) -> None:
         """Log metrics."""
@@ -126,14 +137,6 @@ class TrackedRun:
         """Store the content of a folder as artifacts."""
         self._write(Operations.write_files, str(folder), artifact_folder)
 
-    def write_text(self, text: str, name: str) -> None:
-        """Store a text as an artifact."""
-        self._write(Operations.write_text, text, name)
-
-    def write_datasets(self, datasets: Sequence[DatasetDescription]) -> None:
-        """Log the data sets that the run reads."""
-        self._write(Operations.write_datasets, list(datasets))
-
     def write_model(self, files: ModelFiles) -> None:
         """Store the trained model."""
         self._write(Operations.write_model, files)
@@ -146,11 +149,6 @@ class TrackedRun:
     def start_system_metrics(self) -> None:
         """Start recording CPU, memory and disk use."""
         self._write(Operations.start_system_metrics)
-
-    def complete(self, end: RunEnd) -> None:
-        """Store files, log curves, final metrics and tags in one call, and set the run to FINISHED."""
-        call = Call(self.store, Operations.end_run.__name__, self._id, (), str(self.folder))
-        self._pending.append(process.complete_run(call, end))
 
     def end(self, status: str, wait: bool = True) -> None:
         """Set the run to FINISHED, FAILED or KILLED, and wait until everything is written or spooled.
@@ -194,3 +192,20 @@ class TrackedRun:
     ) -> Call:
         assert not kwargs  # calls are spooled with positional arguments only
         return Call(self.store, operation.__name__, self._id, args, str(self.folder))
+
+
+def begin_together(runs: Sequence[tuple[TrackedRun, RunDescription]]) -> None:
+    """Create and describe runs, in one database transaction where possible.
+
+    If the store could be opened but then fails, this is spooled.
+    """
+    begun = process.begin_runs([RunStart(run._begin, *run._describe(description)) for run, description in runs])
+    for (run, _), one in zip(runs, begun, strict=True):
+        run._begun = one
+
+
+def complete_together(ends: Sequence[tuple[TrackedRun, RunEnd]]) -> None:
+    """Store the files, curves, final metrics and tags of runs, and set the runs to FINISHED."""
+    completed = process.complete_runs([(run._call(Operations.end_run, "FINISHED", end.end), end) for run, end in ends])
+    for (run, _), one in zip(ends, completed, strict=True):
+        run._pending.append(one)

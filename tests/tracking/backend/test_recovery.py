@@ -40,7 +40,7 @@ def test_only_empty_duplicates_of_ended_runs_are_deleted(tmp_path: Path) -> None
     }
     for tags, creation in ((alive, "ended"), (gone, "killed"), (gone, "a multirun")):
         create(tags, creation, empty=True)
-    new = TrackedRun(store, "the next", {}, tmp_path / "run")
+    new = TrackedRun(store, "the next", {}, tmp_path / "run").begin()
     new_id = new.run_id
     runs = MlflowClient(store.uri).search_runs([backend.experiment_id])
     assert {run.info.run_id: run.info.status for run in runs} == stay | {new_id: "RUNNING"}

@@ -1,9 +1,7 @@
 """Delivery of writes to the store: retry for a while, then spool. Runs in the tracking process."""
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.retry_budget import RetryBudget
 from gradclip.tracking.operations import Delivery, Operations, delivery_of, named_arguments, needs_run
-from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, files_of_end, numbers_of_end
+from gradclip.tracking.records import BegunRun, Call, Store
 from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
 
@@ -66,14 +64,14 @@ def note_begun(call: Call, begun: BegunRun) -> None:
     write_run_note(Path(call.folder), begun.run_id, call.run_id, config_hash)
 
 
-def begin_run(call: Call, spool: bool, repeated: bool = False) -> BegunRun:
+def begin_run(call: Call, repeated: bool = False, spool: bool = False) -> BegunRun:
     """Create or reopen a run, and write a note with its id to its folder.
 
     Args:
         call: a call of ``create_run`` or ``reopen_run``.
+        repeated: whether the run may have been created already.
         spool: whether to spool the creation if the store could be opened but then fails; for a store that cannot be
             opened, ``spool_if_absent`` decides. The id of a spooled run is its creation tag.
-        repeated: whether the run may have been created already.
 
     Raises:
         TrackingError: the store cannot be opened, or refuses the run.
@@ -106,7 +104,7 @@ def deliver(call: Call) -> int:
     Raises:
         TrackingError: the store refuses the write for good, or the spool cannot be written either.
     """
-    spool, call = spool_of(call.folder), call._replace(run_id=_store_id(call))
+    spool, call = spool_of(call.folder), call._replace(run_id=store_id(call))
     if delivery_of(call.operation) is Delivery.LOCAL:
         write_once(call)
     elif spool.path.exists():
@@ -141,63 +139,6 @@ def _confirm(call: Call, spool: Spool) -> None:
             spool.add(write)
 
 
-def complete_run(call: Call, end: RunEnd) -> int:
-    """Write the end of a run and set it to FINISHED; return the number of writes in the spool.
-
-    The call names the store, the run and its folder. In a database that has not failed recently, everything but the
-    files in the folder is written in one transaction.
-
-    Raises:
-        TrackingError: the store refuses a write for good, or the spool cannot be written either.
-    """
-    (outcome,) = complete_runs([(call, end)])
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
-def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | Exception]:
-    """Complete runs as :func:`complete_run` does, one transaction per store; return the result or error of each."""
-    outcomes = [_deliver_some([files_of_end(call)], end) for call, end in ends]
-    by_store: dict[Store, list[int]] = defaultdict(list)
-    for index, (call, _) in enumerate(ends):
-        if not isinstance(outcomes[index], Exception):
-            by_store[call.store].append(index)
-    for store, indices in by_store.items():
-        at_once = _insert_ends(store, [ends[index] for index in indices])
-        for index in indices:
-            outcomes[index] = 0 if at_once else _deliver_some(numbers_of_end(*ends[index]), ends[index][1])
-    return outcomes
-
-
-def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | Exception:
-    """Deliver some of the writes that end a run; if one fails, set the run to FAILED and return the error."""
-    try:
-        return [deliver(write) for write in writes][-1]
-    except Exception as error:
-        with suppress(TrackingError):  # the first failure is reported
-            deliver(writes[0]._replace(operation=END_RUN, arguments=("FAILED", end.end)))
-        return error
-
-
-def is_healthy_database(store: Store, folders: Sequence[str]) -> bool:
-    """Return whether a store is a database that has not failed recently, and none of the folders has a spool."""
-    if backend_of(store).is_server or not retry_budget_of(store).is_full:
-        return False
-    return not any(spool_of(folder).path.exists() for folder in folders)
-
-
-def _insert_ends(store: Store, ends: Sequence[tuple[Call, RunEnd]]) -> bool:
-    """Try to write the ends of runs in one transaction, and return whether that succeeded."""
-    if not is_healthy_database(store, [call.folder for call, _ in ends]):
-        return False
-    from gradclip.tracking.backend.bulk_insert import insert_ends
-
-    with suppress(*STORE_ERRORS):  # the ordinary writes fail too, or succeed
-        return insert_ends(store.uri, [(_store_id(call), end) for call, end in ends])
-    return False
-
-
 def replay(folder: str, adopt: bool) -> int:
     """Perform all writes in the spool of a run's folder, with ``adopt`` even unsigned ones, and return their number.
 
@@ -212,7 +153,7 @@ def replay(folder: str, adopt: bool) -> int:
         raise TrackingError(f"{spool.path}: cannot be read or written: {first_line(error)}") from error
 
 
-def _store_id(call: Call) -> str:
+def store_id(call: Call) -> str:
     """Return the store's id of a call's run, which the call may name by its creation tag."""
     begun = _begun.get(call.run_id)
     if isinstance(begun, TrackingError):
