@@ -20,6 +20,7 @@ import psutil
 from gradclip import keys
 from gradclip.program import PROJECT_ROOT
 from gradclip.sweep.replica_runs import WRITTEN_TOGETHER
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call, Point, RunEnd, RunStart, Store, now
 from gradclip.tracking.stored_runs import Curve
@@ -59,7 +60,7 @@ def store_at_once(store: Store, count: int) -> None:
         begin_run(create)
         deliver(create._replace(operation=Operations.write_parameters.__name__, arguments=(PARAMETERS,)))
         end = RunEnd(curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, now(), now())
-        complete_runs([(create, end)])
+        complete_runs([(RunAddress(store, creation, folder), end)])
 
 
 def store_together(store: Store, count: int) -> None:
@@ -82,7 +83,7 @@ def store_together(store: Store, count: int) -> None:
             writes = [create._replace(operation=one.__name__, arguments=some) for one, some in described.items()]
             starts.append(RunStart(create, *writes))
             end = RunEnd(curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, now(), now() + number)
-            ends.append((create, end))
+            ends.append((RunAddress(store, creation, create.folder), end))
         begin_runs(starts, repeated=False)
         complete_runs(ends)
 

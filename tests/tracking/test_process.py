@@ -12,8 +12,9 @@ from mlflow import MlflowClient
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking import process
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.process import _submit
-from gradclip.tracking.records import SPOOL_FILE, Call, Point, RunEnd
+from gradclip.tracking.records import SPOOL_FILE, Point, RunEnd
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT
 from tests.support.stores import make_store
@@ -28,9 +29,8 @@ print(get_telemetry_client())
 """
 
 
-def address_of(folder: Path) -> Call:
-    """Return a call that names a run and its folder."""
-    return Call(make_store(folder.parent), "end_run", "id", (), str(folder))
+def address_of(folder: Path) -> RunAddress:
+    return RunAddress(make_store(folder.parent), "id", str(folder))
 
 
 def test_mlflow_telemetry_is_disabled_before_mlflow_is_imported():

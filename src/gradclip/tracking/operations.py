@@ -214,7 +214,7 @@ class Operations(ABC):
 
     @local
     @abstractmethod
-    def keep_checkpoint(self, path: str) -> None:
+    def keep_checkpoint(self, run_id: str, path: str) -> None:
         """Set the checkpoint from which the run resumes."""
 
     @local

@@ -17,9 +17,10 @@ from types import ModuleType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gradclip.errors import STOP_SIGNALS, TrackingError
+from gradclip.tracking.calls import RunAddress, files_of_end, numbers_of_end
 from gradclip.tracking.child_process import ChildProcess
 from gradclip.tracking.operations import Delivery, Operations, delivery_of
-from gradclip.tracking.records import BegunRun, Call, RunEnd, RunStart, Store, files_of_end, numbers_of_end
+from gradclip.tracking.records import BegunRun, Call, RunEnd, RunStart, Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -64,11 +65,8 @@ def deliver(call: Call) -> "Future[int]":
     return _or_spooled(_submit(_perform, "delivery", "deliver", call), lambda: [call])
 
 
-def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> "list[Future[int]]":
-    """Write the ends of runs with as few requests as possible; return the number of writes in the spool of each.
-
-    Each call names the store, the run and its folder.
-    """
+def complete_runs(ends: Sequence[tuple[RunAddress, RunEnd]]) -> "list[Future[int]]":
+    """Write the ends of runs with as few requests as possible; return the number of writes in the spool of each."""
     completed = _submit_many(_perform, "complete_runs", ends)
     return [_or_spooled(done, partial(_writes_of_end, *end)) for done, end in zip(completed, ends, strict=True)]
 
@@ -128,8 +126,8 @@ def _or_spooled(delivered: "Future[int]", writes: Callable[[], Sequence[Call]]) 
     return result
 
 
-def _writes_of_end(call: Call, end: RunEnd) -> list[Call]:
-    return [files_of_end(call), *numbers_of_end(call, end)]
+def _writes_of_end(run: RunAddress, end: RunEnd) -> list[Call]:
+    return [files_of_end(run), *numbers_of_end(run, end)]
 
 
 def _spool(writes: Sequence[Call]) -> int:

@@ -180,26 +180,6 @@ class RunEnd(NamedTuple):
     timestamp: int
 
 
-def files_of_end(call: Call) -> Call:
-    """Return the write that stores the files of a completed run; the call names the store, the run and its folder."""
-    return call._replace(operation="write_run_files", arguments=(call.folder,))
-
-
-def numbers_of_end(call: Call, end: RunEnd) -> list[Call]:
-    """Return the writes that complete a run after its files are stored; the call is as for :func:`files_of_end`."""
-    points = [
-        Point(key, value, end.timestamp, step)
-        for key, curve in end.curves.items()
-        for step, value in zip(curve.step.tolist(), curve.value.tolist(), strict=True)
-    ]
-    writes = {
-        "write_points": (points,),
-        "write_summary": (end.summary, end.tags, end.end),
-        "end_run": ("FINISHED", end.end),
-    }
-    return [call._replace(operation=name, arguments=arguments) for name, arguments in writes.items()]
-
-
 class ModelFiles(NamedTuple):
     """The files of a stored model, as :mod:`gradclip.training.model_package` writes them.
 

@@ -10,6 +10,7 @@ from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.program import command_line
 from gradclip.tracking import process
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import RUN_LOCK, hold, owner_tags, release
 from gradclip.tracking.records import (
@@ -81,13 +82,14 @@ class TrackedRun:
             raise TrackingError(f"{folder}: another command is training this run")
         all_tags = {**tags, keys.FOLDER: str(folder), **owner_tags(lock)}
         if resumed:
-            self._id = resumed.run_id
-            self._begin = self._call(Operations.reopen_run, all_tags)
+            self._address = RunAddress(store, resumed.run_id, str(folder))
+            self._begin = self._address.call(Operations.reopen_run, all_tags)
         else:
             (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # of an earlier run, which this one must not resume from
-            self._id = uuid4().hex  # a creation tag, which identifies the run to the tracking process
-            create = (name, all_tags | {keys.CREATION: self._id}, parent, now())
-            self._begin = Call(store, Operations.create_run.__name__, self._id, create, str(folder))
+            creation = uuid4().hex  # identifies the run to the tracking process
+            self._address = RunAddress(store, creation, str(folder))
+            create = (name, all_tags | {keys.CREATION: creation}, parent, now())
+            self._begin = Call(store, Operations.create_run.__name__, creation, create, str(folder))
 
     def begin(self) -> Self:
         """Create or reopen the run; return before the store answers."""
@@ -113,11 +115,12 @@ class TrackedRun:
         self._pending += map(process.deliver, self._describe(description))
 
     def _describe(self, description: RunDescription) -> tuple[Call, Call, Call]:
+        call = self._address.call
         new = {name: value for name, value in description.parameters.items() if name not in self._parameters}
         return (
-            self._call(Operations.write_text, description.config, keys.CONFIG_FILE),
-            self._call(Operations.write_parameters, new),
-            self._call(Operations.write_datasets, description.datasets),
+            call(Operations.write_text, description.config, keys.CONFIG_FILE),
+            call(Operations.write_parameters, new),
+            call(Operations.write_datasets, description.datasets),
         )
 
     def write_points(self, points: Sequence[Point]) -> None:
@@ -143,8 +146,7 @@ class TrackedRun:
 
     def keep_checkpoint(self, path: Path) -> None:
         """Set the checkpoint from which the run resumes, after all earlier writes are stored or spooled."""
-        call = Call(self.store, Operations.keep_checkpoint.__name__, self._id, (str(path),), str(self.folder))
-        self._pending.append(process.deliver(call))
+        self._write(Operations.keep_checkpoint, str(path))
 
     def start_system_metrics(self) -> None:
         """Start recording CPU, memory and disk use."""
@@ -185,13 +187,7 @@ class TrackedRun:
     def _write(
         self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        self._pending.append(process.deliver(self._call(operation, *args, **kwargs)))
-
-    def _call(
-        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
-    ) -> Call:
-        assert not kwargs  # calls are spooled with positional arguments only
-        return Call(self.store, operation.__name__, self._id, args, str(self.folder))
+        self._pending.append(process.deliver(self._address.call(operation, *args, **kwargs)))
 
 
 def begin_together(runs: Sequence[tuple[TrackedRun, RunDescription]]) -> None:
@@ -206,6 +202,6 @@ def begin_together(runs: Sequence[tuple[TrackedRun, RunDescription]]) -> None:
 
 def complete_together(ends: Sequence[tuple[TrackedRun, RunEnd]]) -> None:
     """Store the files, curves, final metrics and tags of runs, and set the runs to FINISHED."""
-    completed = process.complete_runs([(run._call(Operations.end_run, "FINISHED", end.end), end) for run, end in ends])
+    completed = process.complete_runs([(run._address, end) for run, end in ends])
     for (run, _), one in zip(ends, completed, strict=True):
         run._pending.append(one)

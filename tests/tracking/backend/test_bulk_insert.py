@@ -11,6 +11,7 @@ from sqlalchemy import text
 
 from gradclip import keys
 from gradclip.errors import TrackingError
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call, DatasetDescription, Parent, RunEnd, RunStart, Store
 from gradclip.tracking.stored_runs import Curve
@@ -27,7 +28,7 @@ def store(tmp_path):
 
 
 def begin(store, folder):
-    """Begin a run; return a call that names it, and its id."""
+    """Begin a run; return its address and its id."""
     from gradclip.tracking.backend import delivery
 
     creation = uuid4().hex
@@ -35,7 +36,7 @@ def begin(store, folder):
     call = Call(store, Operations.create_run.__name__, creation, arguments, str(folder))
     begun = delivery.begin_run(call)
     delivery.deliver(call._replace(operation="write_parameters", arguments=({"clip.value": "1.0"},)))
-    return call, begun.run_id
+    return RunAddress(store, creation, str(folder)), begun.run_id
 
 
 def test_a_whole_run_is_stored_as_mlflow_writes_it(store, tmp_path):
@@ -44,10 +45,10 @@ def test_a_whole_run_is_stored_as_mlflow_writes_it(store, tmp_path):
     folder = tmp_path / "run"
     (folder / "telemetry").mkdir(parents=True)
     (folder / "telemetry" / "gradients.parquet").write_bytes(b"bytes")
-    call, run_id = begin(store, folder)
+    run, run_id = begin(store, folder)
     client = MlflowClient(store.uri)
     assert client.get_run(run_id).info.status == "RUNNING"
-    assert complete_runs([(call, END)]) == [0]
+    assert complete_runs([(run, END)]) == [0]
     assert_as_mlflow_writes_it(client, run_id)
     assert [file.path for file in client.list_artifacts(run_id, "telemetry")] == ["telemetry/gradients.parquet"]
 
@@ -100,23 +101,23 @@ def test_a_table_with_a_new_nullable_column_is_written(store, tmp_path):
     from gradclip.tracking.backend.database import engine_of
     from gradclip.tracking.backend.tables import tables_of
 
-    call, run_id = begin(store, tmp_path / "run")
+    run, run_id = begin(store, tmp_path / "run")
     with engine_of(store.uri).begin() as connection:
         connection.execute(text("ALTER TABLE tags RENAME TO old_tags"))
         connection.execute(text("CREATE TABLE tags AS SELECT * FROM old_tags"))
         connection.execute(text("ALTER TABLE latest_metrics ADD COLUMN unit VARCHAR(8)"))
     tables_of.cache_clear()
-    assert complete_runs([(call, END)]) == [0]  # a nullable column stays empty
+    assert complete_runs([(run, END)]) == [0]  # a nullable column stays empty
     assert MlflowClient(store.uri).get_run(run_id).info.status == "FINISHED"
 
 
 def test_a_run_that_was_deleted_while_it_trained_is_reported_and_not_written(store, tmp_path):
     from gradclip.tracking.backend.batches import complete_runs
 
-    call, run_id = begin(store, tmp_path / "run")
+    run, run_id = begin(store, tmp_path / "run")
     client = MlflowClient(store.uri)
     client.delete_run(run_id)
-    (error,) = complete_runs([(call, END)])
+    (error,) = complete_runs([(run, END)])
     assert isinstance(error, TrackingError)
     assert "must be in the 'active' state" in str(error)
     assert client.get_run(run_id).info.status == "RUNNING"
@@ -189,9 +190,9 @@ def test_a_deleted_run_does_not_block_other_runs_that_end_together(store, tmp_pa
     from gradclip.tracking.backend.batches import complete_runs
 
     client = MlflowClient(store.uri)
-    (deleted, gone), (call, run_id) = begin(store, tmp_path / "a"), begin(store, tmp_path / "b")
+    (deleted, gone), (run, run_id) = begin(store, tmp_path / "a"), begin(store, tmp_path / "b")
     client.delete_run(gone)
-    outcomes = complete_runs([(deleted, END), (call, END)])
+    outcomes = complete_runs([(deleted, END), (run, END)])
     assert "must be in the 'active' state" in str(outcomes[0])
     assert outcomes[1] == 0
     assert_as_mlflow_writes_it(client, run_id)
@@ -205,9 +206,9 @@ def test_an_interrupt_is_raised_instead_of_returned_as_the_error_of_a_run(store,
             raise KeyboardInterrupt
 
     monkeypatch.setattr(batches, "deliver", interrupt)
-    call = Call(store, Operations.create_run.__name__, uuid4().hex, (), str(tmp_path))
+    run = RunAddress(store, uuid4().hex, str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        batches.complete_runs([(call, END)])
+        batches.complete_runs([(run, END)])
 
 
 def test_rows_inserted_together_reach_the_file_at_the_end_of_the_transaction(store, tmp_path):

@@ -16,8 +16,9 @@ from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.delivery import begin_run, deliver, note_begun, retry_budget_of, spool_of, store_id
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.writes import MAX_NAME, shortened_values
+from gradclip.tracking.calls import RunAddress, files_of_end, numbers_of_end
 from gradclip.tracking.operations import Operations, named_arguments
-from gradclip.tracking.records import BegunRun, Call, RunEnd, RunStart, Store, files_of_end, numbers_of_end
+from gradclip.tracking.records import BegunRun, Call, RunEnd, RunStart, Store
 
 NOTES_AT_ONCE = 8
 
@@ -82,22 +83,19 @@ def _new_run(start: RunStart) -> NewRun:
     )
 
 
-def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | Exception]:
+def complete_runs(ends: Sequence[tuple[RunAddress, RunEnd]]) -> list[int | Exception]:
     """Store the files of runs, then everything else that ends them, and set them to FINISHED.
 
     In a database that has not failed recently, everything but the files is written in one transaction.
 
-    Args:
-        ends: for each run a call that names its store, its id and its folder; and the end of the run.
-
     Returns:
         For each run the number of writes in its spool, or the exception that one of its writes raised.
     """
-    outcomes = [_deliver_some([files_of_end(call)], end) for call, end in ends]
+    outcomes = [_deliver_some([files_of_end(run)], end) for run, end in ends]
     by_store: dict[Store, list[int]] = defaultdict(list)
-    for index, (call, _) in enumerate(ends):
+    for index, (run, _) in enumerate(ends):
         if not isinstance(outcomes[index], Exception):
-            by_store[call.store].append(index)
+            by_store[run.store].append(index)
     for store, indices in by_store.items():
         at_once = _insert_ends(store, [ends[index] for index in indices])
         for index in indices:
@@ -122,10 +120,10 @@ def _is_healthy_database(store: Store, folders: Sequence[str]) -> bool:
     return not any(spool_of(folder).path.exists() for folder in folders)
 
 
-def _insert_ends(store: Store, ends: Sequence[tuple[Call, RunEnd]]) -> bool:
+def _insert_ends(store: Store, ends: Sequence[tuple[RunAddress, RunEnd]]) -> bool:
     """Try to write the ends of runs in one transaction, and return whether that succeeded."""
-    if not _is_healthy_database(store, [call.folder for call, _ in ends]):
+    if not _is_healthy_database(store, [run.folder for run, _ in ends]):
         return False
     with suppress(*STORE_ERRORS):  # the ordinary writes fail too, or succeed
-        return insert_ends(store.uri, [(store_id(call), end) for call, end in ends])
+        return insert_ends(store.uri, [(store_id(run), end) for run, end in ends])
     return False

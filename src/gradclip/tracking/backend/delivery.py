@@ -14,6 +14,7 @@ from gradclip.tracking.backend.deadline import seconds_for, within
 from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.retry_budget import RetryBudget
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Delivery, Operations, delivery_of, named_arguments, needs_run
 from gradclip.tracking.records import BegunRun, Call, Store
 from gradclip.tracking.signature import write_run_note
@@ -153,14 +154,14 @@ def replay(folder: str, adopt: bool) -> int:
         raise TrackingError(f"{spool.path}: cannot be read or written: {first_line(error)}") from error
 
 
-def store_id(call: Call) -> str:
-    """Return the store's id of a call's run, which the call may name by its creation tag."""
-    begun = _begun.get(call.run_id)
+def store_id(run: RunAddress | Call) -> str:
+    """Return the store's id of a run, which may be named by its creation tag."""
+    begun = _begun.get(run.run_id)
     if isinstance(begun, TrackingError):
         raise begun
     if begun and begun.experiment_id is not None:
         return begun.run_id
-    return spool_of(call.folder).id_of(begun.run_id if begun else call.run_id)
+    return spool_of(run.folder).id_of(begun.run_id if begun else run.run_id)
 
 
 def _spool(call: Call, spool: Spool) -> None:

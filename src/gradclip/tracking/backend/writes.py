@@ -126,11 +126,6 @@ class Writes(Connection):
 
     def write_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact."""
-        if (target := self._local_target(run_id, Path(name))) is not None:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(target, lasting=False) as path:
-                path.write_text(text)
-            return
         with scratch_folder() as scratch:
             path = scratch / Path(name).name
             path.write_text(text)
@@ -176,7 +171,7 @@ class Writes(Connection):
             return None
         return None if any((root / folder).is_symlink() for folder in name.parents) else root / name
 
-    def keep_checkpoint(self, path: str) -> None:
+    def keep_checkpoint(self, run_id: str, path: str) -> None:
         """Set the checkpoint from which the run resumes; if it is missing, an earlier attempt has done so."""
         with suppress(FileNotFoundError):
             replace(Path(path), Path(path).with_name(Path(CHECKPOINT_FILE).name))
