@@ -64,7 +64,7 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock:
             line = json.dumps(_signed(encode(call), self.folder))
-            for path in _files(call):
+            for path in files_of(call):
                 sync_to_disk(path)
             _append(self.path, f"{line}\n")
 
@@ -225,10 +225,11 @@ def _paths(arguments: Mapping[str, Any]) -> Iterator[str]:
             yield from value.paths
 
 
-def _files(call: Call) -> list[Path]:
-    """Return the files in the folder that a write sends; :func:`encode` has copied and synced a model's files."""
-    found = [path for folder in _paths(named_arguments(call)) for path in Path(folder).rglob("*")]
-    return [path for path in found if path.is_file() and not path.is_symlink()]
+def files_of(call: Call) -> list[Path]:
+    """Return the files that a write sends."""
+    paths = [Path(path) for path in _paths(named_arguments(call))]
+    found = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    return [file for file in found if file.is_file() and not file.is_symlink()]
 
 
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:

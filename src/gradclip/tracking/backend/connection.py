@@ -19,7 +19,6 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.time import get_current_time_millis
 
 from gradclip.errors import AbsentStoreError, TrackingError, first_line
 from gradclip.tracking.backend.database import (
@@ -32,7 +31,7 @@ from gradclip.tracking.backend.database import (
     is_read_only,
     sqlite_file,
 )
-from gradclip.tracking.records import Store
+from gradclip.tracking.records import Store, now
 from gradclip.tracking.views import view_tags
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")  # also the form of our creation tags
@@ -166,22 +165,18 @@ class Connection:
         self._artifacts |= locations
 
     def _find_or_create_experiment(self, artifact_location: str | None) -> str:
-        name = self.store.experiment
-        experiment = MlflowClient(self.uri).get_experiment_by_name(name)
+        name, client = self.store.experiment, MlflowClient(self.uri)
+        experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            return self._create_experiment(artifact_location)
+            try:
+                return str(client.create_experiment(name, artifact_location, EXPERIMENT_KIND | view_tags(now())))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return self._find_or_create_experiment(artifact_location)  # another job created it first
         if experiment.lifecycle_stage != "active":
             raise TrackingError(f"tracking.experiment: got {name!r}; it is deleted, restore it or choose another")
         return str(experiment.experiment_id)
-
-    def _create_experiment(self, artifact_location: str | None) -> str:
-        tags = EXPERIMENT_KIND | view_tags(get_current_time_millis())
-        try:
-            return str(MlflowClient(self.uri).create_experiment(self.store.experiment, artifact_location, tags))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            return self._find_or_create_experiment(artifact_location)  # another job created it first
 
 
 def check_location(location: str, uri: str) -> None:

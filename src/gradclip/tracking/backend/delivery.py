@@ -8,7 +8,7 @@ from typing import Any
 
 from gradclip import keys
 from gradclip.errors import AbsentStoreError, RefusedWriteError, TrackingError, UnreachableStoreError, first_line
-from gradclip.tracking.backend.accepted import Content, note_accepted, take_accepted
+from gradclip.tracking.backend.accepted import are_stored, note_accepted, take_accepted
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.deadline import seconds_for, within
 from gradclip.tracking.backend.failures import failure
@@ -131,8 +131,7 @@ def _confirm(call: Call, spool: Spool) -> None:
         return
     accepted = take_accepted(call.run_id)
     try:
-        content = within(seconds_for(call, 0.0), lambda: Content.read(backend, call.run_id))
-        is_whole = Content.written_by(accepted).is_within(content)
+        is_whole = within(seconds_for(call, 0.0), lambda: are_stored(accepted, backend, call.run_id))
     except STORE_ERRORS:
         is_whole = False
     if not is_whole:
@@ -189,10 +188,12 @@ def write_with_retries(call: Call) -> Any:
     while True:
         try:
             return _write_within_budget(call)
-        except UnreachableStoreError:
+        except UnreachableStoreError as error:
             if budget.left < pause:
                 raise
-        budget.sleep(pause)
+            start = time.monotonic()
+            time.sleep(pause)
+            budget.spend(start, error)
         pause = min(2 * pause, LONGEST_PAUSE)
         call = _as_repeated(call)
 
