@@ -104,9 +104,14 @@ def close_parent(folder: Path, status: str) -> None:
         end_parent(parent, status)
         return
     first_job = next(folder.glob(f"*/{SPOOL_FILE}"), None)
-    if first_job is not None and not (folder / SPOOL_FILE).exists():
+    spool = Spool(folder)
+    if first_job is not None and not spool.path.exists():
         with disk_errors(folder):
-            _spool_parent(folder, Spool(first_job.parent).calls()[0].store, status)
+            store, created = Spool(first_job.parent).calls()[0].store, parent_of(folder)
+            create = (created.name, created.tags, None, None)
+            spool.add(Call(store, Operations.create_run.__name__, "", create, str(folder)))
+            for call in _last_calls(RunAddress(store, "", str(folder)), status):
+                spool.add(call)
 
 
 def _last_calls(parent: RunAddress, status: str) -> list[Call]:
@@ -120,12 +125,3 @@ def _last_calls(parent: RunAddress, status: str) -> list[Call]:
         note = read_note(page)
         calls.append(parent.call(Operations.write_summary, note["metrics"], note["tags"], now()))
     return [*calls, parent.call(Operations.end_run, status, now())]
-
-
-def _spool_parent(folder: Path, store: Store, status: str) -> None:
-    """Spool the creation and the end of a parent run whose jobs are spooled."""
-    created, parent, spool = parent_of(folder), RunAddress(store, "", str(folder)), Spool(folder)
-    create = (created.name, created.tags, None, None)
-    spool.add(Call(store, Operations.create_run.__name__, "", create, str(folder)))
-    for call in _last_calls(parent, status):
-        spool.add(call)

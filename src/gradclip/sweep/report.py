@@ -72,15 +72,20 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         errors = [describe(run.error) for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
         found = None
         if search is None:
-            with _error_in("the runs could not be compared", errors):
+            with _error_in("the runs could not be compared", folder, errors):
                 found = compare_jobs(folder, jobs, config)
         address = pages_of(folder)
         with failure_in_one_line(folder / PAGE_FILE):
             write_page(folder, jobs, search, found)
-        with _error_in("the parent run could not be closed", errors):
+        with _error_in("the parent run could not be closed", folder, errors):
             close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
         print_lines(*rounding_note(config, jobs))
-        print("\n".join([*files_of(folder), *([f"See it: {address}"] if address else [])]))
+        print(f"Files: {folder}")
+        for figure in (f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*", f"{SEARCH_FOLDER}/{FIGURE}.*"):
+            for path in folder.glob(figure):
+                print(f"Figure: {path}")
+        if address:
+            print(f"See it: {address}")
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
         if failed:
@@ -97,10 +102,11 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
 
 
 @contextmanager
-def _error_in(what: str, errors: list[str]) -> Iterator[None]:
+def _error_in(what: str, folder: Path, errors: list[str]) -> Iterator[None]:
     """Add an error to those that are printed at the end, so that the parent run is closed in any case."""
     try:
-        yield
+        with disk_errors(folder):
+            yield
     except Exception as error:
         if not isinstance(error, GradclipError):
             traceback.print_exc()
@@ -156,15 +162,6 @@ def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
     return [f"Stacked runs differ from single runs by rounding errors, {rule}"]
 
 
-def files_of(folder: Path) -> list[str]:
-    """Return where the files and the main figures of a multirun are."""
-    figures = [
-        *folder.glob(f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*"),
-        *folder.glob(f"{SEARCH_FOLDER}/{FIGURE}.*"),
-    ]
-    return [f"Files: {folder}", *(f"Figure: {path}" for path in figures)]
-
-
 def pages_of(folder: Path) -> str:
     """Return how to view the runs of a multirun; empty if they are not tracked or wait for the store."""
     parent = find_parent(folder)
@@ -197,8 +194,7 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
 
     chosen = run_ids if any(job.done_before for job in jobs) else parent.run_id
     own, figure_format = folder / keys.COMPARISON_FOLDER, str(config.figure_format)
-    with disk_errors(folder):
-        found = compare(parent.store, chosen, own, draw=bool(config.figures), figure_format=figure_format)
+    found = compare(parent.store, chosen, own, draw=bool(config.figures), figure_format=figure_format)
     result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
     if any(len(one.errors) > 1 for one in found.summaries):
         print_findings(found)

@@ -61,7 +61,7 @@ def _insert_like(first: RunStart, begun: BegunRun, others: Sequence[RunStart]) -
         locations = insert_starts(store.uri, begun.run_id, named_arguments(first.create)["tags"], new)
     if locations is None:
         return {}
-    backend_of(store).note_locations(locations)
+    backend_of(store).locations.update(locations)
     creates, inserted = [start.create for start in alike], [begun._replace(run_id=run.run_id) for run in new]
     with ThreadPoolExecutor(NOTES_AT_ONCE) as pool:  # a disk syncs many files almost as fast as one
         list(pool.map(note_begun, creates, inserted))

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -53,7 +53,7 @@ class Connection:
         self.store = store
         self.uri = store.uri
         self.is_server = store.uri.startswith("http")
-        self._artifacts: dict[str, str] = {}  # locations of artifacts, by run id
+        self.locations: dict[str, str] = {}  # of artifacts, by run id, so that the store is asked once
         self._monitors: dict[str, SystemMetricsMonitor] = {}
 
     @cached_property
@@ -156,13 +156,9 @@ class Connection:
         return local_path(self._location_of(run_id))
 
     def _location_of(self, run_id: str) -> str:
-        if run_id not in self._artifacts:
-            self._artifacts[run_id] = self.client.get_run(run_id).info.artifact_uri
-        return self._artifacts[run_id]
-
-    def note_locations(self, locations: Mapping[str, str]) -> None:
-        """Remember the locations of artifacts by run id, so that the store is not asked for them."""
-        self._artifacts |= locations
+        if run_id not in self.locations:
+            self.locations[run_id] = self.client.get_run(run_id).info.artifact_uri
+        return self.locations[run_id]
 
     def _find_or_create_experiment(self, artifact_location: str | None) -> str:
         name, client = self.store.experiment, MlflowClient(self.uri)

@@ -63,7 +63,7 @@ class Writes(Connection):
         with _without_retries():
             every_tag = shortened_values({**context_tags(), **under, **tags}, MAX_TAG_VAL_LENGTH)
             run = self.client.create_run(experiment_id, start, every_tag, shortened(name, MAX_NAME))
-        self._artifacts[run.info.run_id] = run.info.artifact_uri
+        self.locations[run.info.run_id] = run.info.artifact_uri
         return str(run.info.run_id)
 
     def runs_created_as(self, creation: str | None) -> list[Run]:
