@@ -126,6 +126,11 @@ class Writes(Connection):
 
     def write_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact."""
+        if (target := self._local_target(run_id, Path(name))) is not None:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with whole_file(target, lasting=False) as path:
+                path.write_text(text)
+            return
         with scratch_folder() as scratch:
             path = scratch / Path(name).name
             path.write_text(text)
