@@ -1,6 +1,5 @@
 """Writes that a server accepted, checked at the end of the run: some servers answer 200 and store nothing."""
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,23 +7,9 @@ from mlflow.entities import Run
 
 from gradclip import keys
 from gradclip.tracking.backend.connection import Connection
-from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call
 
 RUN_FILES = (keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER, keys.WEIGHTS_FOLDER)
-
-_accepted: dict[str, list[Call]] = defaultdict(list)  # writes of runs that have not ended, by run
-
-
-def note_accepted(call: Call) -> None:
-    """Remember a write until its run ends; a model is left out, since its files are gone by then."""
-    if call.operation != Operations.write_model.__name__:
-        _accepted[call.run_id].append(call)
-
-
-def take_accepted(run_id: str) -> list[Call]:
-    """Return all writes of a run that a server accepted, and forget them."""
-    return _accepted.pop(run_id, [])
 
 
 def are_stored(calls: Sequence[Call], backend: Connection, run_id: str) -> bool:

@@ -13,7 +13,7 @@ from gradclip.errors import TrackingError
 from gradclip.formatting import shortened
 from gradclip.tracking.backend.bulk_insert import NewRun, insert_ends, insert_starts
 from gradclip.tracking.backend.database import STORE_ERRORS
-from gradclip.tracking.backend.delivery import begin_run, deliver, note_begun, retry_budget_of, spool_of, store_id
+from gradclip.tracking.backend.delivery import begin_run, deliver, note_begun, spool_of, store_id
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.backend.writes import MAX_NAME, shortened_values
 from gradclip.tracking.calls import RunAddress, files_of_end, numbers_of_end
@@ -115,7 +115,8 @@ def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | Exception:
 
 def _is_healthy_database(store: Store, folders: Sequence[str]) -> bool:
     """Return whether a store is a database that has not failed recently, and none of the folders has a spool."""
-    if backend_of(store).is_server or not retry_budget_of(store).is_full:
+    backend = backend_of(store)
+    if backend.is_server or not backend.budget.is_full:
         return False
     return not any(spool_of(folder).path.exists() for folder in folders)
 

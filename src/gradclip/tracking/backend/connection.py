@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import warnings
+from collections import defaultdict
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -31,7 +32,8 @@ from gradclip.tracking.backend.database import (
     is_read_only,
     sqlite_file,
 )
-from gradclip.tracking.records import Store, now
+from gradclip.tracking.backend.retry_budget import RetryBudget
+from gradclip.tracking.records import Call, Store, now
 from gradclip.tracking.views import view_tags
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")  # also the form of our creation tags
@@ -54,6 +56,8 @@ class Connection:
         self.uri = store.uri
         self.is_server = store.uri.startswith("http")
         self.locations: dict[str, str] = {}  # of artifacts, by run id, so that the store is asked once
+        self.budget = RetryBudget(store.retry_seconds)  # shared by all writes
+        self.accepted: dict[str, list[Call]] = defaultdict(list)  # writes of runs that have not ended, by run id
         self._monitors: dict[str, SystemMetricsMonitor] = {}
 
     @cached_property

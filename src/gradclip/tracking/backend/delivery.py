@@ -8,12 +8,11 @@ from typing import Any
 
 from gradclip import keys
 from gradclip.errors import AbsentStoreError, RefusedWriteError, TrackingError, UnreachableStoreError, first_line
-from gradclip.tracking.backend.accepted import are_stored, note_accepted, take_accepted
+from gradclip.tracking.backend.accepted import are_stored
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.deadline import seconds_for, within
 from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
-from gradclip.tracking.backend.retry_budget import RetryBudget
 from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Delivery, Operations, delivery_of, named_arguments, needs_run
 from gradclip.tracking.records import BegunRun, Call, Store
@@ -30,12 +29,6 @@ _begun: dict[str, BegunRun | TrackingError] = {}  # runs that this process began
 def spool_of(folder: str) -> Spool:
     """Return the spool of a run, always the same object."""
     return Spool(Path(folder))
-
-
-@cache
-def retry_budget_of(store: Store) -> RetryBudget:
-    """Return the budget that all writes to a store share."""
-    return RetryBudget(store.retry_seconds)
 
 
 def query(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -126,10 +119,11 @@ def _confirm(call: Call, spool: Spool) -> None:
     backend = backend_of(call.store)
     if not backend.is_server:
         return
-    note_accepted(call)
+    if call.operation != Operations.write_model.__name__:  # its files are gone by then
+        backend.accepted[call.run_id].append(call)
     if call.operation != END_RUN:
         return
-    accepted = take_accepted(call.run_id)
+    accepted = backend.accepted.pop(call.run_id)
     try:
         is_whole = within(seconds_for(call, 0.0), lambda: are_stored(accepted, backend, call.run_id))
     except STORE_ERRORS:
@@ -184,7 +178,7 @@ def write_with_retries(call: Call) -> Any:
         UnreachableStoreError: the budget is spent.
         TrackingError: another attempt cannot succeed.
     """
-    budget, pause = retry_budget_of(call.store), FIRST_PAUSE
+    budget, pause = backend_of(call.store).budget, FIRST_PAUSE
     while True:
         try:
             return _write_within_budget(call)
@@ -208,7 +202,7 @@ def _as_repeated(call: Call) -> Call:
 
 def _write_within_budget(call: Call) -> Any:
     """Write to the store without retries, and spend the time of a failure from the retry budget."""
-    budget, start = retry_budget_of(call.store), time.monotonic()
+    budget, start = backend_of(call.store).budget, time.monotonic()
     budget.check()
     try:
         return write_once(call)
@@ -231,6 +225,6 @@ def write_once(call: Call) -> Any:
     try:
         if not backend.is_server:
             return operate()
-        return within(seconds_for(call, retry_budget_of(call.store).left), operate)
+        return within(seconds_for(call, backend.budget.left), operate)
     except STORE_ERRORS as error:
         raise failure(call.store, call.operation, error) from error
