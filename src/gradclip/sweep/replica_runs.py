@@ -136,7 +136,7 @@ class ReplicaRuns:
                 if replica.job.config.figures:
                     draw_figures(figures, replica.job.config, replica.result)
                     if replica.run is not None:
-                        replica.run.write_files(figures, keys.FIGURES_FOLDER)
+                        replica.run.write(Operations.write_files, str(figures), keys.FIGURES_FOLDER)
                 _write_model(replica, scratch / str(replica.job.number))
             bar = tqdm(self._finished, desc="Storing", unit=" runs", disable=None)
             results, notes = [], []
@@ -189,4 +189,5 @@ def _write_model(replica: FinishedReplica, scratch: Path) -> None:
         return
     assert result.network_arguments is not None  # a user-defined module is never stacked
     scratch.mkdir(exist_ok=True)
-    run.write_model(package_model(scratch, result.network, result.network_arguments, result.data.schema))
+    files = package_model(scratch, result.network, result.network_arguments, result.data.schema)
+    run.write(Operations.write_model, files)

@@ -18,7 +18,6 @@ from gradclip.tracking.records import (
     SPOOL_FILE,
     BegunRun,
     Call,
-    ModelFiles,
     Parent,
     Point,
     RunDescription,
@@ -123,34 +122,34 @@ class TrackedRun:
             call(Operations.write_datasets, description.datasets),
         )
 
+    def write(
+        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Write to the run; return before the store answers.
+
+        Args:
+            operation: method of :class:`~gradclip.tracking.operations.Operations`.
+            args: its arguments after the run's id.
+            kwargs: must be empty.
+        """
+        self._pending.append(process.deliver(self._address.call(operation, *args, **kwargs)))
+
     def write_points(self, points: Sequence[Point]) -> None:
         """Log metrics."""
-        self._write(Operations.write_points, [point for point in points if self._is_new(point.key, point.step)])
+        self.write(Operations.write_points, [point for point in points if self._is_new(point.key, point.step)])
 
     def write_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Log final metrics and tags."""
         new = {key: value for key, value in metrics.items() if self._is_new(key, step=0)}
-        self._write(Operations.write_summary, new, dict(tags), now())
+        self.write(Operations.write_summary, new, dict(tags), now())
 
     def write_run_files(self) -> None:
         """Store the run's figures, telemetry, explosion report and weights as artifacts."""
-        self._write(Operations.write_run_files, str(self.folder))
-
-    def write_files(self, folder: Path, artifact_folder: str | None = None) -> None:
-        """Store the content of a folder as artifacts."""
-        self._write(Operations.write_files, str(folder), artifact_folder)
-
-    def write_model(self, files: ModelFiles) -> None:
-        """Store the trained model."""
-        self._write(Operations.write_model, files)
+        self.write(Operations.write_run_files, str(self.folder))
 
     def keep_checkpoint(self, path: Path) -> None:
         """Set the checkpoint from which the run resumes, after all earlier writes are stored or spooled."""
-        self._write(Operations.keep_checkpoint, str(path))
-
-    def start_system_metrics(self) -> None:
-        """Start recording CPU, memory and disk use."""
-        self._write(Operations.start_system_metrics)
+        self.write(Operations.keep_checkpoint, str(path))
 
     def end(self, status: str, wait: bool = True) -> None:
         """Set the run to FINISHED, FAILED or KILLED, and wait until everything is written or spooled.
@@ -160,7 +159,7 @@ class TrackedRun:
         """
         if status in ENDED_EARLY:
             self.write_summary({}, {keys.DESCRIPTION: ENDED_EARLY[status]})
-        self._write(Operations.end_run, status, now())
+        self.write(Operations.end_run, status, now())
         if wait:
             try:
                 self.wait()
@@ -183,11 +182,6 @@ class TrackedRun:
 
     def _is_new(self, key: str, step: int) -> bool:
         return step > self._last_steps.get(key, -1)
-
-    def _write(
-        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        self._pending.append(process.deliver(self._address.call(operation, *args, **kwargs)))
 
 
 def begin_together(runs: Sequence[tuple[TrackedRun, RunDescription]]) -> None:

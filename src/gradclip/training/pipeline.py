@@ -81,7 +81,7 @@ def open_run(job: Job, components: Components) -> TrackedRun:
     run.begun  # noqa: B018  # raises if the store cannot be opened
     run.describe(describe_run(job, result_of(descriptions)))
     if job.config.tracking.system_metrics:
-        run.start_system_metrics()
+        run.write(Operations.start_system_metrics)
     return run
 
 
@@ -163,7 +163,8 @@ def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> 
     if result.network_arguments is None:
         write_weights(folder, result.network)
     else:
-        run.write_model(package_model(scratch, result.network, result.network_arguments, result.data.schema))
+        files = package_model(scratch, result.network, result.network_arguments, result.data.schema)
+        run.write(Operations.write_model, files)
 
 
 def end_early(job: Job, components: Components, run: TrackedRun | None, stop: Interrupted) -> None:
