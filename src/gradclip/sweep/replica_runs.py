@@ -74,8 +74,7 @@ class ReplicaRuns:
         for some in _in_blocks(trainings):
             begun = []
             for job, data in some:
-                is_tracked = job.config.tracking.uri and job.parent
-                run = make_run(job, self.lock) if is_tracked else None
+                run = make_run(job, self.lock) if job.config.tracking.uri else None
                 self._begun[job.number] = job, run
                 if run is not None:
                     begun.append((run, describe_run(job, self._descriptions(run.store, job, data))))
@@ -128,8 +127,8 @@ class ReplicaRuns:
         self._begun.clear()
         return jobs
 
-    def finish(self) -> list[JobResult]:
-        """Store figures and models of the best and the worst, wait for all writes, and return the jobs' results."""
+    def finish(self) -> None:
+        """Store figures and models of the best and the worst, wait for all writes, and write the jobs' results."""
         with scratch_folder() as scratch, ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for replica in {one.job.number: one for one in (self._best, self._worst) if one}.values():
                 figures = replica.job.folder / keys.FIGURES_FOLDER
@@ -139,13 +138,10 @@ class ReplicaRuns:
                         replica.run.write(Operations.write_files, str(figures), keys.FIGURES_FOLDER)
                 _write_model(replica, scratch / str(replica.job.number))
             bar = tqdm(self._finished, desc="Storing", unit=" runs", disable=None)
-            results, notes = [], []
-            for job, run, summary in bar:  # results of stored runs are written while others are still being stored
-                results.append(_job_result(job, run, summary))
-                notes.append(writers.submit(results[-1].write, job.folder))
+            # Results of stored runs are written while others are still being stored.
+            notes = [writers.submit(_job_result(job, run, summary).write, job.folder) for job, run, summary in bar]
             for note in notes:
                 note.result()
-        return results
 
     def _descriptions(self, store: Store, job: Job, data: TrainingData) -> Sequence[DatasetDescription]:
         """Return the descriptions of a run's data sets, made once for all runs with the same data."""
