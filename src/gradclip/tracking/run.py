@@ -36,7 +36,7 @@ ENDED_EARLY = {  # descriptions of runs without a result
 
 
 class TrackedRun:
-    """One run in the store.
+    """One run in the store, which :meth:`begin` or :func:`begin_together` creates or reopens.
 
     If the run is resumed, parameters and points that the store already has are not written again.
 
