@@ -79,7 +79,8 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
             write_page(folder, jobs, search, found)
         with _error_in("the parent run could not be closed", folder, errors):
             close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
-        print_lines(*rounding_note(config, jobs))
+        for note in rounding_note(config, jobs):
+            print_lines(note)
         print(f"Files: {folder}")
         for figure in (f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*", f"{SEARCH_FOLDER}/{FIGURE}.*"):
             for path in folder.glob(figure):

@@ -82,17 +82,17 @@ class TrackedRun:
         all_tags = {**tags, keys.FOLDER: str(folder), **owner_tags(lock)}
         if resumed:
             self._address = RunAddress(store, resumed.run_id, str(folder))
-            self._begin = self._address.call(Operations.reopen_run, all_tags)
+            self._first_call = self._address.call(Operations.reopen_run, all_tags)
         else:
             (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # of an earlier run, which this one must not resume from
             creation = uuid4().hex  # identifies the run to the tracking process
             self._address = RunAddress(store, creation, str(folder))
             create = (name, all_tags | {keys.CREATION: creation}, parent, now())
-            self._begin = Call(store, Operations.create_run.__name__, creation, create, str(folder))
+            self._first_call = Call(store, Operations.create_run.__name__, creation, create, str(folder))
 
     def begin(self) -> Self:
         """Create or reopen the run; return before the store answers."""
-        self._begun = process.begin_run(self._begin)
+        self._begun = process.begin_run(self._first_call)
         return self
 
     @property
@@ -111,9 +111,9 @@ class TrackedRun:
 
     def describe(self, description: RunDescription) -> None:
         """Store the settings and the data sets."""
-        self._pending += map(process.deliver, self._describe(description))
+        self._pending += map(process.deliver, self._describing_calls(description))
 
-    def _describe(self, description: RunDescription) -> tuple[Call, Call, Call]:
+    def _describing_calls(self, description: RunDescription) -> tuple[Call, Call, Call]:
         call = self._address.call
         new = {name: value for name, value in description.parameters.items() if name not in self._parameters}
         return (
@@ -189,9 +189,9 @@ def begin_together(runs: Sequence[tuple[TrackedRun, RunDescription]]) -> None:
 
     If the store could be opened but then fails, this is spooled.
     """
-    begun = process.begin_runs([RunStart(run._begin, *run._describe(description)) for run, description in runs])
-    for (run, _), one in zip(runs, begun, strict=True):
-        run._begun = one
+    starts = [RunStart(run._first_call, *run._describing_calls(description)) for run, description in runs]
+    for (run, _), begun in zip(runs, process.begin_runs(starts), strict=True):
+        run._begun = begun
 
 
 def complete_together(ends: Sequence[tuple[TrackedRun, RunEnd]]) -> None:
