@@ -1,6 +1,5 @@
 """Beginning and completing many runs, in one database transaction where possible."""
 
-from collections import defaultdict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -92,11 +91,9 @@ def complete_runs(ends: Sequence[tuple[RunAddress, RunEnd]]) -> list[int | Excep
         For each run the number of writes in its spool, or the exception that one of its writes raised.
     """
     outcomes = [_deliver_some([files_of_end(run)], end) for run, end in ends]
-    by_store: dict[Store, list[int]] = defaultdict(list)
-    for index, (run, _) in enumerate(ends):
-        if not isinstance(outcomes[index], Exception):
-            by_store[run.store].append(index)
-    for store, indices in by_store.items():
+    stored = [index for index, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
+    for store in {ends[index][0].store for index in stored}:
+        indices = [index for index in stored if ends[index][0].store == store]
         at_once = _insert_ends(store, [ends[index] for index in indices])
         for index in indices:
             outcomes[index] = 0 if at_once else _deliver_some(numbers_of_end(*ends[index]), ends[index][1])

@@ -71,25 +71,18 @@ def begin_run(call: Call, repeated: bool = False, spool: bool = False) -> BegunR
         TrackingError: the store cannot be opened, or refuses the run.
     """
     try:
-        begun = _begin(_as_repeated(call) if repeated else call, spool)
-    except TrackingError as error:
-        _begun[call.run_id] = error
-        raise
-    note_begun(call, begun)
-    return begun
-
-
-def _begin(call: Call, spool: bool) -> BegunRun:
-    try:
         experiment_id = write_with_retries(call._replace(operation=OPEN, arguments=()))
-        run_id = write_with_retries(call)
+        run_id = write_with_retries(_as_repeated(call) if repeated else call)
+        begun = BegunRun(experiment_id, run_id or call.run_id)
     except TrackingError as error:
         may_spool = call.store.spool_if_absent or (spool and isinstance(error, UnreachableStoreError))
         if not (may_spool and call.operation == CREATE_RUN):
+            _begun[call.run_id] = error
             raise
         spool_of(call.folder).add(call)
-        return BegunRun(None, call.run_id)
-    return BegunRun(experiment_id, run_id or call.run_id)
+        begun = BegunRun(None, call.run_id)
+    note_begun(call, begun)
+    return begun
 
 
 def deliver(call: Call) -> int:
