@@ -18,15 +18,16 @@ from gradclip.sweep.stopping import listening, stopped_by
     [(Interrupted(signal.SIGINT), SystemExit(130), "KILLED"), (DataError("data.path: gone"),) * 2 + ("FAILED",)],
 )
 def test_the_parent_run_is_closed_after_any_end_of_an_unstacked_training(tmp_path, monkeypatch, error, raised, status):
-    parent, train = Mock(), Mock(side_effect=error)
-    monkeypatch.setattr(training.ParentRun, "of", Mock(return_value=parent))
+    parent, end, train = Mock(), Mock(), Mock(side_effect=error)
+    monkeypatch.setattr(training, "find_parent", Mock(return_value=parent))
+    monkeypatch.setattr(training, "end_parent", end)
     monkeypatch.setattr(training, "train_stacked", Mock(side_effect=lambda jobs, *_: jobs))
     monkeypatch.setattr(training, "train", train)
     with pytest.raises(type(raised)) as caught:
         train_settings([["clip=norm"]], range(2), compose_config([]).tracking, tmp_path / "probe", keys.PROBE)
     assert str(caught.value) == str(raised)
     assert train.call_count == 1
-    parent.close.assert_called_once_with(status)
+    end.assert_called_once_with(parent, status)
 
 
 def test_signal_handlers_are_restored_after_the_jobs(tmp_path):

@@ -38,7 +38,7 @@ def outages(folder: Path) -> Iterator[Row]:
     for seconds in OUTAGES:
         run = TrackedRun(
             Store(server.uri, "", "outages", retry_seconds=300.0), f"{seconds} s", {}, folder / str(seconds)
-        )
+        ).begin()
         written = _write_for(1.0, run, 0)
         server.kill()
         written = _write_for(seconds, run, written)

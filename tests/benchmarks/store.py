@@ -20,8 +20,9 @@ import psutil
 from gradclip import keys
 from gradclip.program import PROJECT_ROOT
 from gradclip.sweep.replica_runs import WRITTEN_TOGETHER
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.records import Call, Point, RunEnd, Store, now
+from gradclip.tracking.records import Call, Point, RunEnd, RunStart, Store, now
 from gradclip.tracking.stored_runs import Curve
 
 sys.path.insert(0, str(PROJECT_ROOT))
@@ -47,7 +48,8 @@ def store_call_by_call(store: Store, count: int) -> None:
 
 def store_at_once(store: Store, count: int) -> None:
     """Store a run without its files, with all curves written at its end."""
-    from gradclip.tracking.backend import delivery
+    from gradclip.tracking.backend.batches import complete_runs
+    from gradclip.tracking.backend.delivery import begin_run, deliver
 
     points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
     curves = {f"curve_{number}": points for number in range(6)}
@@ -55,32 +57,35 @@ def store_at_once(store: Store, count: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         tags = {"seed": "0", keys.CREATION: creation}
         create = Call(store, Operations.create_run.__name__, creation, ("run", tags, None, now()), folder)
-        delivery.begin_run(create, spool=False)
-        delivery.deliver(create._replace(operation=Operations.write_parameters.__name__, arguments=(PARAMETERS,)))
+        begin_run(create)
+        deliver(create._replace(operation=Operations.write_parameters.__name__, arguments=(PARAMETERS,)))
         end = RunEnd(curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, now(), now())
-        delivery.complete_run(create, end)
+        complete_runs([(RunAddress(store, creation, folder), end)])
 
 
 def store_together(store: Store, count: int) -> None:
     """Store a batch of runs without their files, as many as the vectorized launcher writes together."""
-    from gradclip.tracking.backend.collected_writes import perform_together
+    from gradclip.tracking.backend.batches import begin_runs, complete_runs
 
     points = Curve(np.arange(count // 6), np.full(count // 6, 0.5))
     curves = {f"curve_{number}": points for number in range(6)}
     with tempfile.TemporaryDirectory() as folder:
-        starts: list[tuple[str, tuple[Any, ...]]] = []
-        ends: list[tuple[str, tuple[Any, ...]]] = []
+        starts, ends = [], []
         for number in range(WRITTEN_TOGETHER):
             creation = uuid4().hex
             arguments = ("run", {"seed": str(number), keys.CREATION: creation}, None, now())
             create = Call(store, Operations.create_run.__name__, creation, arguments, f"{folder}/{number}")
-            starts.append(("begin_run", (create, False)))
-            for operation, argument in ((Operations.write_parameters, PARAMETERS), (Operations.write_datasets, [])):
-                starts.append(("deliver", (create._replace(operation=operation.__name__, arguments=(argument,)),)))
+            described: dict[Any, tuple[Any, ...]] = {
+                Operations.write_text: ("", keys.CONFIG_FILE),
+                Operations.write_parameters: (PARAMETERS,),
+                Operations.write_datasets: ([],),
+            }
+            writes = [create._replace(operation=one.__name__, arguments=some) for one, some in described.items()]
+            starts.append(RunStart(create, *writes))
             end = RunEnd(curves, {"final/mse_test": 1.0}, {"outcome": "learned"}, now(), now() + number)
-            ends.append(("complete_run", (create, end)))
-        perform_together(starts, repeated=False)
-        perform_together(ends, repeated=False)
+            ends.append((RunAddress(store, creation, create.folder), end))
+        begin_runs(starts, repeated=False)
+        complete_runs(ends)
 
 
 def processor_seconds() -> float:

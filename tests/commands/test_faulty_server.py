@@ -11,7 +11,7 @@ from mlflow.entities import Run
 
 from gradclip import keys
 from gradclip.tracking.records import RunEnd, Store
-from gradclip.tracking.run import TrackedRun
+from gradclip.tracking.run import TrackedRun, complete_together
 from tests.conftest import Command, sync
 from tests.support.faulty_server import faulty
 from tests.support.mlflow_server import serve
@@ -85,8 +85,8 @@ def test_faults_do_not_change_a_vectorized_multirun(
 
 def test_a_run_is_created_once_if_the_response_is_lost(server: str, tmp_path: Path) -> None:
     with faulty(server, *["pass"] * 4, "lose", *["pass"] * 50) as address:
-        run = TrackedRun(Store(address, "", "unanswered"), "mine", {}, tmp_path)
-        run.complete(RunEnd({}, {}, {}, 9, 9))
+        run = TrackedRun(Store(address, "", "unanswered"), "mine", {}, tmp_path).begin()
+        complete_together([(run, RunEnd({}, {}, {}, 9, 9))])
         run.wait()
     (_, run) = everything(server, "unanswered")
     assert run["status"] == "FINISHED"

@@ -39,7 +39,7 @@ def server(database: PostgreSQL, tmp_path: Path) -> Iterator[Server]:
 
 
 def test_points_wait_while_server_and_database_are_down(server: Server, database: PostgreSQL, tmp_path: Path) -> None:
-    run = TrackedRun(store_of(server, 300.0), "outage", {}, tmp_path / "run")
+    run = TrackedRun(store_of(server, 300.0), "outage", {}, tmp_path / "run").begin()
     write(run, range(1, 100))
     assert len(run.run_id) == 32  # waits until the run is created
     database.kill()  # the server answers 500

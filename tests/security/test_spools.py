@@ -10,8 +10,8 @@ from mlflow import MlflowClient
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.records import SPOOL_FILE, Call, ModelFiles, Point, Store
-from gradclip.tracking.spool import Spool, encode
+from gradclip.tracking.records import SPOOL_FILE, Call, Point, Store
+from gradclip.tracking.spool import VERSION, Spool, encode
 from tests.conftest import sync
 from tests.support.stores import make_store, write_run
 
@@ -68,11 +68,11 @@ def test_a_copied_or_modified_spool_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"operation": "start_system_metrics"}, "'start_system_metrics' of version 2 is not spooled"),
-        ({"operation": "read_run"}, "'read_run' of version 2 is not spooled"),
+        ({"operation": "start_system_metrics"}, "'start_system_metrics' is never spooled"),
+        ({"operation": "read_run"}, "'read_run' is never spooled"),
         ({"operation": "__init__"}, "'__init__'"),
         ({"operation": "system"}, "'system'"),
-        ({"version": 3}, "'write_points' of version 3 is not spooled by this version of gradclip"),
+        ({"version": 3}, "another version of gradclip wrote it, and must send it"),
         ({"arguments": {"points": [["loss/step", "much", 0, 1]]}}, "Input should be a valid number"),
         ({"arguments": {"points": [], "store": "other"}}, "write_points has no argument 'store'"),
         ({"arguments": 3}, "contains an invalid write"),
@@ -102,24 +102,20 @@ def test_a_line_that_is_not_a_write_is_refused_in_one_line(tmp_path: Path, line:
 
 
 def test_the_code_of_a_model_is_never_read_from_a_spool(tmp_path: Path) -> None:
-    """A model's files are data; its code is the package's own file, even if a line of version 1 names another."""
+    """A model's files are data; its code is the package's own file, and a line that names another is refused."""
     hostile = tmp_path / "hostile.py"
     hostile.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     (tmp_path / "unsent_model").mkdir()
-    names = {name: str(tmp_path / "unsent_model" / name) for name in ("description", "weights")}
-    for path in names.values():
+    paths = {name: str(tmp_path / "unsent_model" / name) for name in ("weights", "example.npy", "network.pth")}
+    for path in paths.values():
         Path(path).write_text("{}")
-    files = {
-        "code": str(hostile), "package": str(tmp_path), "artifacts": names, "requirements": [],
-        "example": {"array": [[0.0]], "type": "float32"}, "prediction": {"array": [[0.0]], "type": "float64"},
-    }  # fmt: skip
-    store = {"uri": make_store(tmp_path).uri, "artifacts": "", "experiment": "gradclip", "patience": 1.0}
-    line = {"store": store, "function_name": "write_model", "run_id": "0" * 32, "arguments": [files], "folder": "x"}
-    (tmp_path / SPOOL_FILE).write_text(f"{json.dumps(line)}\n")
-    (call,) = Spool(tmp_path).calls(adopt=True)
-    assert isinstance(call.arguments[0], ModelFiles)
-    assert not any(str(hostile) in str(part) for part in call.arguments[0])
-    assert sync(str(tmp_path), "--adopt").returncode == 2  # the run does not exist
+    files = {"artifacts": paths, "example": paths["example.npy"], "requirements": [], "network": paths["network.pth"]}
+    store = make_store(tmp_path)._asdict()
+    line = {"version": VERSION, "operation": "write_model", "run_id": "0" * 32, "store": store}
+    for more, reason in (({}, "could not write model"), ({"code": str(hostile)}, "contains an invalid write")):
+        (tmp_path / SPOOL_FILE).write_text(f"{json.dumps(line | {'arguments': {'files': files | more}})}\n")
+        refused = sync(str(tmp_path), "--adopt")
+        assert (refused.returncode, reason in refused.stderr) == (2, True), refused.stderr
     assert not (tmp_path / "ran").exists()
 
 

@@ -65,10 +65,10 @@ def test_jobs_finished_earlier_are_compared_with_the_new_jobs(
 ) -> None:
     compare = Mock(return_value=Mock(summaries=[]))
     monkeypatch.setattr("gradclip.compare.comparison.compare", compare)
-    monkeypatch.setattr(report.ParentRun, "of", Mock(return_value=Mock(run_id="parent")))
+    monkeypatch.setattr(report, "find_parent", Mock(return_value=Mock(run_id="parent")))
     monkeypatch.setattr(report, "result_of", Mock())
     both = [JobResult(0, "a", "0", done_before=done_before), JobResult(1, "b", "1")]
-    assert compare_jobs(tmp_path, both, OmegaConf.create({"figures": False, "figure_format": "png"}))[0]
+    assert compare_jobs(tmp_path, both, OmegaConf.create({"figures": False, "figure_format": "png"}))
     assert compare.call_args.args[1] == compared
 
 

@@ -4,7 +4,6 @@ import subprocess
 import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -13,19 +12,25 @@ from mlflow import MlflowClient
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking import process
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.process import _submit
-from gradclip.tracking.records import SPOOL_FILE, Call, Point
+from gradclip.tracking.records import SPOOL_FILE, Point, RunEnd
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT
 from tests.support.stores import make_store
 
+END = RunEnd({}, {}, {}, 9, 9)
 TELEMETRY = """
 from gradclip.tracking.process import _perform
 from gradclip.tracking.records import Store
-assert _perform("query", Store("http://127.0.0.1:1", "", ""), "is_read_only", (), {}) is False
+assert _perform("delivery", "query", Store("http://127.0.0.1:1", "", ""), "is_read_only", (), {}) is False
 from mlflow.telemetry.client import get_telemetry_client
 print(get_telemetry_client())
 """
+
+
+def address_of(folder: Path) -> RunAddress:
+    return RunAddress(make_store(folder.parent), "id", str(folder))
 
 
 def test_mlflow_telemetry_is_disabled_before_mlflow_is_imported():
@@ -37,7 +42,7 @@ def test_mlflow_telemetry_is_disabled_before_mlflow_is_imported():
 @pytest.mark.command  # two tracking processes load MLflow
 def test_a_run_loses_nothing_if_the_tracking_process_is_killed(tmp_path: Path) -> None:
     store, tracking_process = make_store(tmp_path), _submit(os.getpid).result()
-    run = TrackedRun(store, "killed at the start", {}, tmp_path / "run")
+    run = TrackedRun(store, "killed at the start", {}, tmp_path / "run").begin()
     for step in range(1, 100):
         run.write_points([Point(keys.LOSS_STEP, 1.0, step, step)])
         if step == 50:
@@ -58,39 +63,26 @@ def test_the_tracking_process_does_not_run_the_users_script_again(tmp_path):
     assert done.stdout == "trains 0\n"
 
 
-def test_collected_writes_are_one_call_and_each_gets_its_own_outcome(monkeypatch, tmp_path):
+def test_runs_that_end_together_are_one_call_and_each_gets_its_own_outcome(monkeypatch, tmp_path):
     sent: list[tuple[object, ...]] = []
     done: Future[list[object]] = Future()
     monkeypatch.setattr(process, "_submit", lambda *call: (sent.append(call), done)[1])
-    calls = [Call(make_store(tmp_path), "write_text", "id", (text, "a.txt"), str(tmp_path)) for text in "ab"]
-    with suppress(KeyError), process.together():
-        results = [process.deliver(call) for call in calls]
-        assert not sent
-        raise KeyError  # the collected writes are still sent
-    assert sent == [(process._perform_together, [("deliver", (call,)) for call in calls])]
+    ends = [(address_of(tmp_path / name), END) for name in "ab"]
+    results = process.complete_runs(ends)
+    assert sent == [(process._perform, "batches", "complete_runs", ends)]
     done.set_result([0, TrackingError("refused")])
     assert results[0].result() == 0
     assert str(results[1].exception()) == "refused"
 
 
-def test_collecting_writes_cannot_be_nested(monkeypatch, tmp_path):
-    done: Future[list[object]] = Future()
-    monkeypatch.setattr(process, "_submit", lambda *_: done)
-    call = Call(make_store(tmp_path), "write_text", "id", ("a", "a.txt"), str(tmp_path))
-    with process.together():
-        result = process.deliver(call)
-        with pytest.raises(RuntimeError, match="cannot be nested"), process.together():
-            pass
-    done.set_result([0])
-    assert result.result(timeout=1) == 0  # the outer context has kept its write
+def test_no_tracking_process_is_started_for_no_runs():
+    assert process.begin_runs([]) == process.complete_runs([]) == []
 
 
-def test_collected_writes_are_spooled_if_the_tracking_process_dies(monkeypatch, tmp_path):
+def test_ends_of_runs_are_spooled_if_the_tracking_process_dies(monkeypatch, tmp_path):
     done: Future[list[object]] = Future()
     monkeypatch.setattr(process, "_submit", lambda *_: done)
-    calls = [Call(make_store(tmp_path), "write_text", "id", (name, name), str(tmp_path / name)) for name in "ab"]
-    with process.together():
-        results = [process.deliver(call) for call in calls]
+    results = process.complete_runs([(address_of(tmp_path / name), END) for name in "ab"])
     done.set_exception(BrokenProcessPool("it died"))
-    assert [result.result() for result in results] == [1, 1]
+    assert [result.result() for result in results] == [4, 4]
     assert all((tmp_path / name / SPOOL_FILE).exists() for name in "ab")

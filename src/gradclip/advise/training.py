@@ -12,7 +12,7 @@ from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
 from gradclip.errors import Interrupted, TrackingError, TrainerError
 from gradclip.formatting import unsent_message
-from gradclip.sweep.multirun import ParentRun
+from gradclip.sweep.multirun import end_parent, find_parent
 from gradclip.sweep.replica_runs import ReplicaRuns
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stacked_jobs import train_stacked
@@ -88,8 +88,8 @@ def _train_and_close(jobs: Sequence[Job], folder: Path) -> None:
     finally:
         results = read_results(folder)
         is_done = len(results) == len(jobs) and not any(result.error for result in results)
-        if parent := ParentRun.of(folder):
-            parent.close("KILLED" if stopped_by(folder) else "FINISHED" if is_done else "FAILED")
+        if parent := find_parent(folder):
+            end_parent(parent, "KILLED" if stopped_by(folder) else "FINISHED" if is_done else "FAILED")
 
 
 def _jobs(

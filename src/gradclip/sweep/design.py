@@ -37,9 +37,14 @@ def count_jobs(folder: Path) -> int | None:
 
 def count_groups(overrides: list[Override]) -> tuple[int, int]:
     """Return the numbers of groups on one data set and of seeds per group; a setting that is set twice counts once."""
+    from gradclip.config.identity import PREPARATION
+
     counts = _counts(overrides)
     seeds = counts.pop("seed", 1)
-    return prod(count for name, count in counts.items() if not _chooses_data(name)), seeds
+    choosing_data = {
+        name for name in counts if name == "data" or (name.startswith("data.") and name not in PREPARATION)
+    }
+    return prod(count for name, count in counts.items() if name not in choosing_data), seeds
 
 
 def _overrides_of(config: DictConfig | ListConfig) -> list[Override] | None:
@@ -59,9 +64,3 @@ def _counts(overrides: list[Override]) -> dict[str, int]:
         is_list = override.is_discrete_sweep()  # a grid refuses intervals
         counts[override.get_key_element().lstrip("+")] = len(list(override.sweep_string_iterator())) if is_list else 1
     return counts
-
-
-def _chooses_data(name: str) -> bool:
-    from gradclip.config.identity import PREPARATION
-
-    return name == "data" or (name.startswith("data.") and name not in PREPARATION)

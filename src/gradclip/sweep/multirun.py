@@ -1,8 +1,7 @@
 """The parent run of a multirun, which the first job creates and the end of the multirun closes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Concatenate, NamedTuple, ParamSpec
 from uuid import NAMESPACE_URL, uuid5
 
 from omegaconf import OmegaConf
@@ -14,6 +13,7 @@ from gradclip.errors import ConfigError, disk_errors
 from gradclip.program import command_line
 from gradclip.sweep.results import FILE
 from gradclip.sweep.search.report import NOTE, SEARCH_FOLDER
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.files import read_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import deliver, result_of
@@ -22,7 +22,6 @@ from gradclip.tracking.spool import Spool
 from gradclip.tracking.sync import unsent_below
 from gradclip.training.job import STOP_FILE
 
-P = ParamSpec("P")
 TABLES_FILE = "runs.md"  # tables of the jobs, in the folder of a multirun
 HYDRA_FILE = "multirun.yaml"  # Hydra's config, in the same folder
 PAGE_FILE = "page.json"  # metrics and tags of the parent run, in the same folder
@@ -79,73 +78,50 @@ def for_multirun(config: TrainConfig) -> TrainConfig:
     return config.model_copy(update={"trainer": config.trainer.model_copy(update={"progress_bar": False})})
 
 
-class ParentRun(NamedTuple):
-    """The parent run of the multirun in a folder; its id is empty while its creation is spooled."""
+def find_parent(folder: Path) -> RunAddress | None:
+    """Return the parent run of the multirun in a folder; None if no job has created it or it is closed."""
+    path = folder / PARENT_FILE
+    if not path.exists():
+        return None
+    note = read_note(path)
+    return RunAddress(Store(**note["store"]), str(note["run_id"]), str(folder))
 
-    folder: Path
-    run_id: str
-    store: Store
 
-    @classmethod
-    def of(cls, folder: Path) -> "ParentRun | None":
-        """Return the parent run of a multirun; None if no job has created it or it is closed."""
-        path = folder / PARENT_FILE
-        if not path.exists():
-            return None
-        note = read_note(path)
-        return cls(folder, str(note["run_id"]), Store(**note["store"]))
+def end_parent(parent: RunAddress, status: str) -> None:
+    """Store the tables and the search with a parent run, and close it.
 
-    def call(
-        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
-    ) -> Call:
-        """Return a write to the run, which a spool in the folder of the multirun keeps if the store fails.
-
-        Args:
-            operation: method of the table of operations.
-            args: its arguments after the run's id.
-            kwargs: must be empty; mypy needs the parameter to check the arguments.
-        """
-        assert not kwargs
-        return Call(self.store, operation.__name__, self.run_id, args, str(self.folder))
-
-    def last_calls(self, status: str) -> list[Call]:
-        """Return the writes that store the tables, the search and the page, and close the run."""
-        calls = []
-        if (tables := self.folder / TABLES_FILE).exists():
-            calls.append(self.call(Operations.write_text, tables.read_text(), tables.name))
-        if (search := self.folder / SEARCH_FOLDER).exists():
-            calls.append(self.call(Operations.write_files, str(search)))
-        if (page := self.folder / PAGE_FILE).exists():
-            note = read_note(page)
-            calls.append(self.call(Operations.write_summary, note["metrics"], note["tags"], now()))
-        return [*calls, self.call(Operations.end_run, status, now())]
-
-    def close(self, status: str) -> None:
-        """Store the tables and the search, and close the run.
-
-        Raises:
-            TrackingError: the store refuses a write.
-        """
-        (self.folder / PARENT_FILE).unlink()
-        delivered = [deliver(call) for call in self.last_calls(status)]
-        result_of(delivered[-1])
+    Raises:
+        TrackingError: the store refuses a write.
+    """
+    Path(parent.folder, PARENT_FILE).unlink()
+    delivered = [deliver(call) for call in _last_calls(parent, status)]
+    result_of(delivered[-1])
 
 
 def close_parent(folder: Path, status: str) -> None:
     """Close the parent run of a multirun if it is open; if its creation is spooled, spool its end too."""
-    if parent := ParentRun.of(folder):
-        parent.close(status)
+    if parent := find_parent(folder):
+        end_parent(parent, status)
         return
     first_job = next(folder.glob(f"*/{SPOOL_FILE}"), None)
-    if first_job is not None and not (folder / SPOOL_FILE).exists():
+    spool = Spool(folder)
+    if first_job is not None and not spool.path.exists():
         with disk_errors(folder):
-            _spool_parent(folder, Spool(first_job.parent).calls()[0].store, status)
+            store, created = Spool(first_job.parent).calls()[0].store, parent_of(folder)
+            create = (created.name, created.tags, None, None)
+            spool.add(Call(store, Operations.create_run.__name__, "", create, str(folder)))
+            for call in _last_calls(RunAddress(store, "", str(folder)), status):
+                spool.add(call)
 
 
-def _spool_parent(folder: Path, store: Store, status: str) -> None:
-    """Spool the creation and the end of a parent run whose jobs are spooled."""
-    created, parent, spool = parent_of(folder), ParentRun(folder, "", store), Spool(folder)
-    create = (created.name, created.tags, None, None)
-    spool.add(Call(store, Operations.create_run.__name__, "", create, str(folder)))
-    for call in parent.last_calls(status):
-        spool.add(call)
+def _last_calls(parent: RunAddress, status: str) -> list[Call]:
+    """Return the writes that store the tables, the search and the page, and close the run."""
+    calls, folder = [], Path(parent.folder)
+    if (tables := folder / TABLES_FILE).exists():
+        calls.append(parent.call(Operations.write_text, tables.read_text(), tables.name))
+    if (search := folder / SEARCH_FOLDER).exists():
+        calls.append(parent.call(Operations.write_files, str(search)))
+    if (page := folder / PAGE_FILE).exists():
+        note = read_note(page)
+        calls.append(parent.call(Operations.write_summary, note["metrics"], note["tags"], now()))
+    return [*calls, parent.call(Operations.end_run, status, now())]

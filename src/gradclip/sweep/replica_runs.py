@@ -17,11 +17,11 @@ from gradclip.errors import TrackingError
 from gradclip.sweep.curves import curves_of
 from gradclip.sweep.results import JobResult, failure_reason
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.process import ask, result_of, together
+from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
-from gradclip.tracking.run import TrackedRun
+from gradclip.tracking.run import TrackedRun, begin_together, complete_together
 from gradclip.tracking.scratch import scratch_folder
-from gradclip.training.artifacts import create_run, datasets_of, describe_run, write_result
+from gradclip.training.artifacts import datasets_of, describe_run, make_run, write_result
 from gradclip.training.description import end_tags
 from gradclip.training.figures import draw_figures
 from gradclip.training.job import Job
@@ -72,9 +72,13 @@ class ReplicaRuns:
     def begin(self, trainings: Iterable[tuple[Job, TrainingData]]) -> None:
         """Create the runs of replicas that start, from their jobs and data."""
         for some in _in_blocks(trainings):
-            with together():
-                for job, data in some:
-                    self._begin(job, data)
+            begun = []
+            for job, data in some:
+                run = make_run(job, self.lock) if job.config.tracking.uri else None
+                self._begun[job.number] = job, run
+                if run is not None:
+                    begun.append((run, describe_run(job, self._descriptions(run.store, job, data))))
+            begin_together(begun)
 
     def end(self, results: Iterable[tuple[int, Result]], end: int) -> None:
         """Write the files of replicas that ended at the same time, and complete their runs.
@@ -84,43 +88,34 @@ class ReplicaRuns:
         with ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for some in _in_blocks(results):
                 written = [self._write_files(writers, number, result) for number, result in some]
-                with together():
-                    finished = [
-                        self._end(number, result, end, files)
-                        for (number, result), files in zip(some, written, strict=True)
-                    ]
+                ended: list[tuple[FinishedReplica, RunEnd]] = []
+                try:
+                    for (number, result), files in zip(some, written, strict=True):
+                        files.result()  # raises if the disk is full, which must not lose the runs before this one
+                        ended.append(self._end(number, result, end))
+                finally:
+                    complete_together([(replica.run, run_end) for replica, run_end in ended if replica.run])
                 if self.keep_all:
-                    _write_models(finished)
-
-    def _begin(self, job: Job, data: TrainingData) -> None:
-        run = None
-        if job.config.tracking.uri and job.parent:
-            run = create_run(job, lock=self.lock, spool=True)
-        self._begun[job.number] = job, run
-        if run is not None:
-            describe_run(run, job, self._descriptions(run.store, job, data))
+                    _write_models([replica for replica, _ in ended])
 
     def _write_files(self, writers: Executor, number: int, result: Result) -> "Future[None]":
         result.explosion  # noqa: B018  # computed once, before two threads use it
         return writers.submit(write_result, self._begun[number][0], result)
 
-    def _end(self, number: int, result: Result, end: int, files: "Future[None]") -> FinishedReplica:
+    def _end(self, number: int, result: Result, end: int) -> tuple[FinishedReplica, RunEnd]:
         job, run = self._begun[number]
         summary, config = result.summary, job.config
         if self.keep_all and config.figures:
             draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
         curves = curves_of(result.record, summary.score, result.curves, self.points)
         run_end = RunEnd(curves, summary.metrics(), end_tags(config, result), end, now())
-        files.result()  # raises if the disk is full
-        if run is not None:
-            run.complete(run_end)
         del self._begun[number]
         finished = FinishedReplica(job, run, result)
         if not self.keep_all:
             self._best = max(filter(None, (self._best, finished)), key=lambda one: one.normalized_score)
             self._worst = min(filter(None, (self._worst, finished)), key=lambda one: one.normalized_score)
         self._finished.append((job, run, summary))
-        return finished
+        return finished, run_end
 
     def abandon(self, status: str) -> list[Job]:
         """Close the runs of all unfinished replicas as FAILED or KILLED, and return their jobs."""
@@ -132,24 +127,21 @@ class ReplicaRuns:
         self._begun.clear()
         return jobs
 
-    def finish(self) -> list[JobResult]:
-        """Store figures and models of the best and the worst, wait for all writes, and return the jobs' results."""
+    def finish(self) -> None:
+        """Store figures and models of the best and the worst, wait for all writes, and write the jobs' results."""
         with scratch_folder() as scratch, ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for replica in {one.job.number: one for one in (self._best, self._worst) if one}.values():
                 figures = replica.job.folder / keys.FIGURES_FOLDER
                 if replica.job.config.figures:
                     draw_figures(figures, replica.job.config, replica.result)
                     if replica.run is not None:
-                        replica.run.write_files(figures, keys.FIGURES_FOLDER)
+                        replica.run.write(Operations.write_files, str(figures), keys.FIGURES_FOLDER)
                 _write_model(replica, scratch / str(replica.job.number))
             bar = tqdm(self._finished, desc="Storing", unit=" runs", disable=None)
-            results, notes = [], []
-            for job, run, summary in bar:  # results of stored runs are written while others are still being stored
-                results.append(_job_result(job, run, summary))
-                notes.append(writers.submit(results[-1].write, job.folder))
+            # Results of stored runs are written while others are still being stored.
+            notes = [writers.submit(_job_result(job, run, summary).write, job.folder) for job, run, summary in bar]
             for note in notes:
                 note.result()
-        return results
 
     def _descriptions(self, store: Store, job: Job, data: TrainingData) -> Sequence[DatasetDescription]:
         """Return the descriptions of a run's data sets, made once for all runs with the same data."""
@@ -193,4 +185,5 @@ def _write_model(replica: FinishedReplica, scratch: Path) -> None:
         return
     assert result.network_arguments is not None  # a user-defined module is never stacked
     scratch.mkdir(exist_ok=True)
-    run.write_model(package_model(scratch, result.network, result.network_arguments, result.data.schema))
+    files = package_model(scratch, result.network, result.network_arguments, result.data.schema)
+    run.write(Operations.write_model, files)

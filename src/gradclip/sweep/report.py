@@ -19,7 +19,7 @@ from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, counted, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.scores import SCORES, SPLITS, Split
-from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, check_earlier, close_parent, remove_results
+from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, check_earlier, close_parent, find_parent, remove_results
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
@@ -69,28 +69,49 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
             print_report(search)
         with failure_in_one_line(folder / TABLES_FILE):
             write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
-        refused = [run.error for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
-        compared, found = (True, None) if search else compare_jobs(folder, jobs, config)
+        errors = [describe(run.error) for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
+        found = None
+        if search is None:
+            with _error_in("the runs could not be compared", folder, errors):
+                found = compare_jobs(folder, jobs, config)
         address = pages_of(folder)
         with failure_in_one_line(folder / PAGE_FILE):
             write_page(folder, jobs, search, found)
-        closed = close(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
+        with _error_in("the parent run could not be closed", folder, errors):
+            close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
         for note in rounding_note(config, jobs):
             print_lines(note)
-        print("\n".join([*files_of(folder), *([f"See it: {address}"] if address else [])]))
+        print(f"Files: {folder}")
+        for figure in (f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*", f"{SEARCH_FOLDER}/{FIGURE}.*"):
+            for path in folder.glob(figure):
+                print(f"Figure: {path}")
+        if address:
+            print(f"See it: {address}")
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
-        for error in refused:
-            print(f"error: {describe(error)}", file=sys.stderr)
         if failed:
-            print(f"error: {len(failed)} of {len(jobs)} jobs failed; the table says why", file=sys.stderr)
+            errors.append(f"{len(failed)} of {len(jobs)} jobs failed; the table says why")
+        for error in errors:
+            print(f"error: {error}", file=sys.stderr)
         if stop:
             done = sum(not job.error for job in jobs)
             how = "To continue, repeat the command with skip_finished=true"
             print(f"Stopped: {done} of {len(jobs)} jobs are done. {how}")
             raise SystemExit(128 + stop)
-        if failed or refused or not (compared and closed):
+        if errors:
             raise SystemExit(1)
+
+
+@contextmanager
+def _error_in(what: str, folder: Path, errors: list[str]) -> Iterator[None]:
+    """Add an error to those that are printed at the end, so that the parent run is closed in any case."""
+    try:
+        with disk_errors(folder):
+            yield
+    except Exception as error:
+        if not isinstance(error, GradclipError):
+            traceback.print_exc()
+        errors.append(f"{what}: {describe(error)}")
 
 
 @contextmanager
@@ -119,7 +140,7 @@ def write_page(folder: Path, jobs: Sequence[JobResult], search: "Report | None",
         search: report of the search; None if the multirun is not a search.
         found: comparison of its runs; None if they were not compared.
     """
-    parent, waits = ParentRun.of(folder), bool(unsent_below(folder))
+    parent, waits = find_parent(folder), bool(unsent_below(folder))
     example = found.best.group.runs[0] if found else None
     if found is not None:
         answer = answer_of_comparison(found, folder)
@@ -134,16 +155,6 @@ def write_page(folder: Path, jobs: Sequence[JobResult], search: "Report | None",
     write_note(folder / PAGE_FILE, page._asdict())  # closing the parent run stores it
 
 
-def close(folder: Path, status: str) -> bool:
-    """Close the parent run of a multirun; return False and print the reason if that fails."""
-    try:
-        close_parent(folder, status)
-    except GradclipError as error:
-        print(f"error: the parent run could not be closed: {describe(error)}", file=sys.stderr)
-        return False
-    return True
-
-
 def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
     """Return a note that single runs may end differently, if jobs were stacked; else nothing."""
     if "vectorized" not in str(config.hydra.launcher) or all(job.error for job in jobs):
@@ -152,63 +163,43 @@ def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
     return [f"Stacked runs differ from single runs by rounding errors, {rule}"]
 
 
-def files_of(folder: Path) -> list[str]:
-    """Return where the files and the main figures of a multirun are."""
-    figures = [
-        *folder.glob(f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*"),
-        *folder.glob(f"{SEARCH_FOLDER}/{FIGURE}.*"),
-    ]
-    return [f"Files: {folder}", *(f"Figure: {path}" for path in figures)]
-
-
 def pages_of(folder: Path) -> str:
     """Return how to view the runs of a multirun; empty if they are not tracked or wait for the store."""
-    parent = ParentRun.of(folder)
+    parent = find_parent(folder)
     if parent is None or unsent_below(folder):
         return ""
     return open_pages(parent.store.uri, result_of(ask(parent.store, Operations.open)))
 
 
-def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) -> "tuple[bool, Comparison | None]":
+def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) -> "Comparison | None":
     """Compare the runs of a multirun, if several are tracked, and store the comparison with the parent run.
 
-    A failed comparison must not prevent the parent run from being closed. If runs are spooled, there is no comparison,
-    because it would leave them out.
+    If runs are spooled, there is no comparison, because it would leave them out.
 
     Args:
         folder: folder of the multirun.
         jobs: results of its jobs.
         config: config of the multirun, with the settings of figures.
-
-    Returns:
-        Whether nothing went wrong; and the comparison, if there is one.
     """
     run_ids = [job.run_id for job in jobs if job.run_id is not None]
     if len(run_ids) < 2:
-        return True, None
+        return None
     if unsent_below(folder):
         print(f"Not compared: some runs wait for the store. After they are sent, run: {command_line('compare')}")
-        return True, None
-    parent = ParentRun.of(folder)
+        return None
+    parent = find_parent(folder)
     if parent is None:
-        return True, None
+        return None
     from gradclip.compare.comparison import compare
     from gradclip.compare.report import print_findings
 
     chosen = run_ids if any(job.done_before for job in jobs) else parent.run_id
     own, figure_format = folder / keys.COMPARISON_FOLDER, str(config.figure_format)
-    try:
-        with disk_errors(folder):
-            found = compare(parent.store, chosen, own, draw=bool(config.figures), figure_format=figure_format)
-        result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
-    except Exception as error:
-        if not isinstance(error, GradclipError):
-            traceback.print_exc()
-        print(f"error: the runs could not be compared: {describe(error)}", file=sys.stderr)
-        return False, None
+    found = compare(parent.store, chosen, own, draw=bool(config.figures), figure_format=figure_format)
+    result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
     if any(len(one.errors) > 1 for one in found.summaries):
         print_findings(found)
-    return True, found
+    return found
 
 
 def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:

@@ -41,14 +41,10 @@ def group(configs: Mapping[int, TrainConfig]) -> list[list[int]]:
 
 def _shape(config: TrainConfig) -> Mapping[str, Any]:
     """Return what stacked jobs have in common: all settings with an effect, except the seed and varying numbers."""
-    settings = flatten_settings(config.model_dump(exclude={"seed"}))
-    names = {path: ".".join(map(str, path)) for path in settings}
-    return {
-        name: "free" if _is_free(path, settings[path]) else settings[path]
-        for path, name in names.items()
-        if has_effect(name)
-    }
-
-
-def _is_free(path: tuple[str | int, ...], value: Any) -> bool:
-    return path in FREE or (path[0] in {"clip", "threshold"} and may_vary(path, value))
+    shape = {}
+    for path, value in flatten_settings(config.model_dump(exclude={"seed"})).items():
+        name = ".".join(map(str, path))
+        if has_effect(name):
+            is_free = path in FREE or (path[0] in {"clip", "threshold"} and may_vary(path, value))
+            shape[name] = "free" if is_free else value
+    return shape

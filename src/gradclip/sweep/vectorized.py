@@ -34,11 +34,8 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
     follow_main(multirun)
     parent = parent_of(multirun)
     numbered = dict(enumerate(map(list, job_overrides), start=first))
-    jobs = []
-    for number, overrides in numbered.items():
-        job = _compose_job(launcher, number, overrides, parent)
-        if job is not None:
-            jobs.append(job)
+    composed = (_compose_job(launcher, number, overrides, parent) for number, overrides in numbered.items())
+    jobs = [job for job in composed if job is not None]
     for store in {Store.of(job.config.tracking) for job in jobs if job.config.tracking.uri}:
         ask(store, Operations.open)  # MLflow loads while torch does
     load_module("gradclip.sweep.stacked_jobs")
@@ -49,17 +46,18 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
         print_design(multirun)
     to_train = []
     for job in jobs:
-        finished = find_finished(job)
-        if finished is None:
-            to_train.append(job)
-        else:
+        if finished := find_finished(job):
             end_job(finished, job.folder)
+        else:
+            to_train.append(job)
     settings = launcher.settings
     # One lock for all jobs: a process may train chunks of many jobs.
     lock = multirun / _subfolder(launcher.config, first) / RUN_LOCK
     runs = ReplicaRuns(int(settings["points"]), settings["keep"] == "all", lock)
     for job in train_stacked(to_train, runs, int(settings["replicas"])):
-        _run_alone(launcher, job.number, numbered[job.number])
+        basic = BasicLauncher()
+        basic.setup(**launcher.ordinary)
+        basic.launch([numbered[job.number]], job.number)
     return [_job_return(overrides) for overrides in numbered.values()]
 
 
@@ -73,13 +71,6 @@ def _compose_job(launcher: Any, number: int, overrides: Sequence[str], parent: P
     except USER_ERRORS as error:
         end_job(JobResult(number, " ".join(typed), error=describe(error)), folder)
         return None
-
-
-def _run_alone(launcher: Any, number: int, overrides: list[str]) -> None:
-    """Run one job as Hydra's basic launcher does."""
-    basic = BasicLauncher()
-    basic.setup(**launcher.ordinary)
-    basic.launch([overrides], number)
 
 
 def _subfolder(config: DictConfig, number: int) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from itertools import count
 from typing import Any
 
 MAX_DEATHS = 2  # a call fails after this many deaths of its process, since it may have caused them
@@ -32,8 +31,8 @@ class ChildProcess:
 
     def __init__(self, start: Callable[[bool], ProcessPoolExecutor]) -> None:
         self._start, self._pool = start, start(False)
-        self._lock, self._numbers = threading.RLock(), count()
-        self._tasks: dict[int, _Task] = {}  # in order, until they are done
+        self._lock = threading.RLock()
+        self._tasks: dict[_Task, None] = {}  # in order, until they are done
         self._dead: set[ProcessPoolExecutor] = set()
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
@@ -44,21 +43,20 @@ class ChildProcess:
         """
         task = _Task(function, arguments)
         with self._lock:
-            number = next(self._numbers)
-            self._tasks[number] = task
-            self._send(number, task)
+            self._tasks[task] = None
+            self._send(task)
         return task.result
 
-    def _send(self, number: int, task: _Task) -> None:
+    def _send(self, task: _Task) -> None:
         pool = self._pool
         try:
             sent = pool.submit(task.function, *task.arguments)
         except BrokenProcessPool:
             self._replace(pool)
         else:
-            sent.add_done_callback(lambda done: self._settle(pool, number, done))
+            sent.add_done_callback(lambda done: self._settle(pool, task, done))
 
-    def _settle(self, pool: ProcessPoolExecutor, number: int, done: "Future[Any]") -> None:
+    def _settle(self, pool: ProcessPoolExecutor, task: _Task, done: "Future[Any]") -> None:
         """Pass on a call's result; runs in a thread that may hold the pool's lock, so it must not acquire another."""
         error = done.exception()
         if isinstance(error, BrokenProcessPool):
@@ -66,33 +64,33 @@ class ChildProcess:
                 self._dead.add(pool)
                 threading.Thread(target=self._replace, args=(pool,)).start()
             return
-        result = self._tasks.pop(number).result
+        del self._tasks[task]
         if error is not None:
-            result.set_exception(error)
+            task.result.set_exception(error)
         else:
-            result.set_result(done.result())
+            task.result.set_result(done.result())
 
     def _replace(self, pool: ProcessPoolExecutor) -> None:
         """Replace a process that died and send the remaining calls to the new one."""
         with self._lock:
             if self._pool is not pool:
                 return
-            tasks = self._tasks.items()
             try:
                 self._pool = self._start(True)
             except OSError as error:
-                self._give_up([number for number, _ in tasks], error)
+                self._give_up([*self._tasks], error)
                 return
-            for _, task in tasks:
+            for task in self._tasks:
                 task.deaths += 1
-            self._give_up([number for number, task in tasks if task.deaths == MAX_DEATHS], None)
+            self._give_up([task for task in self._tasks if task.deaths == MAX_DEATHS], None)
             replacement = self._pool
-            for number, task in list(tasks):
+            for task in [*self._tasks]:
                 if self._pool is replacement:  # else it died too, and its replacement got all calls
-                    self._send(number, task)
+                    self._send(task)
 
-    def _give_up(self, numbers: list[int], cause: OSError | None) -> None:
-        for number in numbers:
+    def _give_up(self, tasks: list[_Task], cause: OSError | None) -> None:
+        for task in tasks:
             error = BrokenProcessPool("the process died")
             error.__cause__ = cause
-            self._tasks.pop(number).result.set_exception(error)
+            del self._tasks[task]
+            task.result.set_exception(error)

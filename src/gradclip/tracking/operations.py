@@ -6,11 +6,10 @@ by its method, such as ``Operations.write_points``, so a type checker catches a 
 """
 
 import inspect
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum, auto
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -43,7 +42,7 @@ def _delivered(delivery: Delivery) -> Callable[[Method], Method]:
 query, write, local = (_delivered(delivery) for delivery in Delivery)
 
 
-class Operations(ABC):
+class Operations(Protocol):
     """Interface to a store.
 
     Every write can be repeated without harm: an existing point, parameter, tag or file stays as it is, and a run is
@@ -51,42 +50,34 @@ class Operations(ABC):
     """
 
     @query
-    @abstractmethod
     def open(self) -> str:
         """Create store and experiment if needed, close runs whose process is gone and return the experiment's id."""
 
     @query
-    @abstractmethod
     def check_readable(self) -> None:
         """Raise an error if the store does not exist; MLflow would create it."""
 
     @query
-    @abstractmethod
     def is_read_only(self) -> bool:
         """Return whether the store is read-only."""
 
     @query
-    @abstractmethod
     def describe_datasets(self, datasets: Sequence[Dataset]) -> Sequence[DatasetDescription]:
         """Describe data sets as MLflow does, by digest, schema and profile; needs no store."""
 
     @query
-    @abstractmethod
     def select_runs(self, selector: str | Sequence[str] | None) -> "Selection":
         """Find training runs by filter, experiment, run id, parent id or ids; None selects the newest multirun."""
 
     @query
-    @abstractmethod
     def newest_runs(self, count: int) -> "list[StoredRun]":
         """Return the experiment's last training runs that have ended, newest first."""
 
     @query
-    @abstractmethod
     def read_run(self, run_id: str) -> "StoredRun":
         """Return one run."""
 
     @query
-    @abstractmethod
     def read_curves(self, run_ids: Sequence[str], key: str, max_points: int) -> "dict[str, Curve]":
         """Return the history of a metric in each run that has it, thinned evenly to ``max_points``.
 
@@ -97,7 +88,6 @@ class Operations(ABC):
         """
 
     @query
-    @abstractmethod
     def read_file(self, run_id: str, name: str, folder: str) -> "Path | None":
         """Download an artifact into a folder and return its path, or None if it does not exist.
 
@@ -108,22 +98,18 @@ class Operations(ABC):
         """
 
     @query
-    @abstractmethod
     def read_model(self, run_id: str, folder: str) -> "Path | None":
         """Download the files that a stored model's predictor reads; return their folder, or None without a model."""
 
     @query
-    @abstractmethod
     def find_stopped_run(self, run_id: str) -> StoppedRun:
         """Find a run to resume: by its id, or by ``last``, the last one that was stopped on this machine."""
 
     @query
-    @abstractmethod
     def find_finished_run(self, fingerprint: str) -> "StoredRun | None":
         """Find the last finished run with the same settings."""
 
     @write
-    @abstractmethod
     def create_run(
         self, name: str, tags: Mapping[str, str], parent: Parent | None, start: int | None, repeated: bool = False
     ) -> str:
@@ -138,22 +124,18 @@ class Operations(ABC):
         """
 
     @write
-    @abstractmethod
     def reopen_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set a stopped run to RUNNING, owned by the process that its tags name."""
 
     @write
-    @abstractmethod
     def write_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
         """Log the settings of a run."""
 
     @write
-    @abstractmethod
     def write_points(self, run_id: str, points: Sequence[Point]) -> None:
         """Log metrics."""
 
     @write
-    @abstractmethod
     def write_summary(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], timestamp: int) -> None:
         """Log final metrics and tags.
 
@@ -165,12 +147,10 @@ class Operations(ABC):
         """
 
     @write
-    @abstractmethod
     def write_datasets(self, run_id: str, datasets: Sequence[DatasetDescription]) -> None:
         """Log the data sets that a run reads."""
 
     @write
-    @abstractmethod
     def write_files(self, run_id: str, folder: str, artifact_folder: str | None = None) -> None:
         """Store the content of a folder as artifacts.
 
@@ -181,12 +161,10 @@ class Operations(ABC):
         """
 
     @write
-    @abstractmethod
     def write_run_files(self, run_id: str, folder: str) -> None:
         """Store figures, telemetry, explosion report and weights in a run's folder as artifacts."""
 
     @write
-    @abstractmethod
     def write_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact.
 
@@ -197,12 +175,10 @@ class Operations(ABC):
         """
 
     @write
-    @abstractmethod
     def write_model(self, run_id: str, files: ModelFiles) -> None:
         """Store a trained model."""
 
     @write
-    @abstractmethod
     def end_run(self, run_id: str, status: str, end: int | None = None) -> None:
         """Set a run to FINISHED, FAILED or KILLED.
 
@@ -213,12 +189,10 @@ class Operations(ABC):
         """
 
     @local
-    @abstractmethod
-    def keep_checkpoint(self, path: str) -> None:
+    def keep_checkpoint(self, run_id: str, path: str) -> None:
         """Set the checkpoint from which the run resumes."""
 
     @local
-    @abstractmethod
     def start_system_metrics(self, run_id: str) -> None:
         """Record CPU, memory and disk use, until the store fails once."""
 

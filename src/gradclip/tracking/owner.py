@@ -19,7 +19,7 @@ from gradclip import keys
 
 RUN_LOCK = "run.lock"  # in the folder of a run: held while it trains
 MAIN_LOCK = "process.lock"  # in the folder of a multirun: held by its main process
-PROCESS = re.compile(r"([0-9]{1,9}) since ([0-9.]{1,20})(?: of boot ([0-9a-f-]{1,40}) in ([0-9]{1,20}))?")
+PROCESS = re.compile(r"([0-9]{1,9}) since [0-9.]{1,20} (of boot [0-9a-f-]{1,40} in [0-9]{1,20})")
 
 at_end = ExitStack()  # closed whenever a command ends, while its tracking process still answers
 
@@ -80,7 +80,7 @@ def process_identity(number: int) -> str:
     Raises:
         psutil.NoSuchProcess: there is no process with this id.
     """
-    return f"{number} since {_start_of(number)} of boot {_boot()} in {_namespace()}"
+    return f"{number} since {_start_of(number)} {_system()}"
 
 
 def is_dead(tags: Mapping[str, str]) -> bool:
@@ -102,10 +102,8 @@ def is_gone(identity: str) -> bool:
     named = PROCESS.fullmatch(identity)
     if named is None:
         return False
-    number, _, boot, namespace = named.groups()
-    if boot is None:  # written by gradclip 0.1
-        return not psutil.pid_exists(int(number))
-    if (boot, namespace) != (_boot(), _namespace()):
+    number, system = named.groups()
+    if system != _system():
         return False
     try:
         return process_identity(int(number)) != identity
@@ -133,17 +131,11 @@ def _start_of(number: int) -> str:
 
 
 @cache
-def _boot() -> str:
-    """Return the id of this boot; 0 if the system has none."""
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip() if path.exists() else "0"
-
-
-@cache
-def _namespace() -> str:
-    """Return the PID namespace of this process; 0 if the system has none."""
-    path = Path("/proc/self/ns/pid")
-    return str(path.stat().st_ino) if path.exists() else "0"
+def _system() -> str:
+    """Return a text that identifies this boot and the PID namespace of this process; 0 stands for unknown."""
+    boot, namespace = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
+    boot_id = boot.read_text().strip() if boot.exists() else "0"
+    return f"of boot {boot_id} in {namespace.stat().st_ino if namespace.exists() else 0}"
 
 
 def _give_locks_to_parent() -> None:

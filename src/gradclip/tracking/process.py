@@ -6,11 +6,10 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from functools import cache
+from functools import cache, partial
 from importlib import import_module
 from multiprocessing.util import Finalize
 from pathlib import Path
@@ -18,15 +17,14 @@ from types import ModuleType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from gradclip.errors import STOP_SIGNALS, TrackingError
+from gradclip.tracking.calls import RunAddress, files_of_end, numbers_of_end
 from gradclip.tracking.child_process import ChildProcess
 from gradclip.tracking.operations import Delivery, Operations, delivery_of
-from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, files_of_end, numbers_of_end
+from gradclip.tracking.records import BegunRun, Call, RunEnd, RunStart, Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-_Write = tuple[str, tuple[Any, ...], "Future[Any]"]  # the name of a function in ``delivery``, arguments, result
-_collected: list[_Write] | None = None  # writes submitted within :func:`together`; None outside of it
 _is_replacement = False  # in a tracking process: whether it replaces one that died and may have performed its calls
 
 
@@ -49,54 +47,33 @@ def ask(
         >>> result_of(ask(store, Operations.is_read_only))
         True
     """
-    return _submit(_perform, "query", store, operation.__name__, args, kwargs)
+    return _submit(_perform, "delivery", "query", store, operation.__name__, args, kwargs)
 
 
-def begin_run(call: Call, spool: bool) -> "Future[BegunRun]":
-    """Create or reopen a run, or spool its creation if that is allowed and the store fails after it was opened."""
-    return _submit_write("begin_run", call, spool)
+def begin_run(call: Call) -> "Future[BegunRun]":
+    """Create or reopen a run."""
+    return _submit(_begin, "delivery", "begin_run", call)
+
+
+def begin_runs(starts: Sequence[RunStart]) -> "list[Future[BegunRun]]":
+    """Create and describe runs, in one database transaction where possible, or spool that if the store fails."""
+    return _submit_many(_begin, "begin_runs", starts)
 
 
 def deliver(call: Call) -> "Future[int]":
     """Write to the store, or to the spool if the store is unavailable; return the number of writes in the spool."""
-    return _or_spooled(_submit_write("deliver", call), lambda: [call])
+    return _or_spooled(_submit(_perform, "delivery", "deliver", call), lambda: [call])
 
 
-def complete_run(call: Call, end: RunEnd) -> "Future[int]":
-    """Write the end of a run with as few requests as possible; return the number of writes in the spool.
-
-    The call names the store, the run and its folder.
-    """
-    return _or_spooled(
-        _submit_write("complete_run", call, end), lambda: [files_of_end(call), *numbers_of_end(call, end)]
-    )
-
-
-@contextmanager
-def together() -> Iterator[None]:
-    """Collect the writes to runs within the context and submit them at its end, for one database transaction.
-
-    They are submitted even if the context raises an exception, so that their futures are set.
-
-    Raises:
-        RuntimeError: the context is nested within another.
-    """
-    global _collected  # noqa: PLW0603  # all writes come from one thread
-    if _collected is not None:
-        raise RuntimeError("together() cannot be nested: the outer context submits the writes")
-    _collected = []
-    try:
-        yield
-    finally:
-        writes, _collected = _collected, None
-        if writes:
-            done = _submit(_perform_together, [(function, arguments) for function, arguments, _ in writes])
-            done.add_done_callback(lambda done: _distribute(done, [result for _, _, result in writes]))
+def complete_runs(ends: Sequence[tuple[RunAddress, RunEnd]]) -> "list[Future[int]]":
+    """Write the ends of runs with as few requests as possible; return the number of writes in the spool of each."""
+    completed = _submit_many(_perform, "complete_runs", ends)
+    return [_or_spooled(done, partial(_writes_of_end, *end)) for done, end in zip(completed, ends, strict=True)]
 
 
 def replay(folder: str, adopt: bool = False) -> "Future[int]":
     """Perform all writes in the spool of a run's folder, with ``adopt`` even unsigned ones, and return their number."""
-    return _submit(_perform, "replay", folder, adopt)
+    return _submit(_perform, "delivery", "replay", folder, adopt)
 
 
 def result_of(future: "Future[T]") -> T:
@@ -116,24 +93,22 @@ def _submit(function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
     return _process().submit(function, *arguments)
 
 
-def _submit_write(function: str, *arguments: Any) -> "Future[Any]":
-    """Write to a run by a function of ``delivery`` in the tracking process, now or at the end of :func:`together`."""
-    if _collected is None:
-        return _submit(_perform, function, *arguments)
-    result: Future[Any] = Future()
-    _collected.append((function, arguments, result))
-    return result
+def _submit_many(perform: Callable[..., Any], function: str, runs: Sequence[Any]) -> "list[Future[Any]]":
+    """Call a function of ``batches``; return a future for each result or exception in the list that it returns."""
+    if not runs:
+        return []
+    results: list[Future[Any]] = [Future() for _ in runs]
 
+    def distribute(done: "Future[list[Any]]") -> None:
+        error = done.exception()
+        for result, outcome in zip(results, [error] * len(runs) if error else done.result(), strict=True):
+            if isinstance(outcome, BaseException):
+                result.set_exception(outcome)
+            else:
+                result.set_result(outcome)
 
-def _distribute(done: "Future[list[Any]]", results: "Sequence[Future[Any]]") -> None:
-    """Set the future of each write to the result or the exception of that write."""
-    error = done.exception()
-    outcomes = [error] * len(results) if error else done.result()
-    for result, outcome in zip(results, outcomes, strict=True):
-        if isinstance(outcome, BaseException):
-            result.set_exception(outcome)
-        else:
-            result.set_result(outcome)
+    _submit(perform, "batches", function, runs).add_done_callback(distribute)
+    return results
 
 
 def _or_spooled(delivered: "Future[int]", writes: Callable[[], Sequence[Call]]) -> "Future[int]":
@@ -149,6 +124,10 @@ def _or_spooled(delivered: "Future[int]", writes: Callable[[], Sequence[Call]]) 
 
     delivered.add_done_callback(settle)
     return result
+
+
+def _writes_of_end(run: RunAddress, end: RunEnd) -> list[Call]:
+    return [files_of_end(run), *numbers_of_end(run, end)]
 
 
 def _spool(writes: Sequence[Call]) -> int:
@@ -193,28 +172,21 @@ def _prepare(is_replacement: bool) -> None:
 
 
 def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent := multiprocessing.parent_process():
         parent.join()
         os._exit(1)
 
 
-def _perform(function: str, *arguments: Any) -> Any:
-    """Call a function of ``delivery``; importing that loads MLflow, so only the tracking process does."""
-    load_module("gradclip.tracking.backend.delivery")
-    from gradclip.tracking.backend import delivery
-
-    if function == "begin_run":
-        call, spool = arguments
-        return delivery.begin_run(call, spool, _is_replacement)
-    return getattr(delivery, function)(*arguments)
+def _perform(module: str, function: str, *arguments: Any) -> Any:
+    """Call a function of a module in ``backend``; importing that loads MLflow, so only the tracking process does."""
+    name = f"gradclip.tracking.backend.{module}"
+    load_module(name)
+    return getattr(sys.modules[name], function)(*arguments)
 
 
-def _perform_together(writes: Sequence[tuple[str, tuple[Any, ...]]]) -> list[Any]:
-    load_module("gradclip.tracking.backend.collected_writes")
-    from gradclip.tracking.backend.collected_writes import perform_together
-
-    return perform_together(writes, _is_replacement)
+def _begin(module: str, function: str, *arguments: Any) -> Any:
+    """Begin runs, which exist already if this process replaces one that died."""
+    return _perform(module, function, *arguments, _is_replacement)
 
 
 def load_module(name: str) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -93,6 +94,15 @@ class BegunRun(NamedTuple):
     run_id: str
 
 
+class RunStart(NamedTuple):
+    """The writes that create and describe a run."""
+
+    create: Call
+    config: Call
+    parameters: Call
+    datasets: Call
+
+
 class StoppedRun(NamedTuple):
     """A run that stopped early and can be resumed.
 
@@ -126,6 +136,32 @@ class Point(NamedTuple):
     step: int
 
 
+class DatasetDescription(NamedTuple):
+    """Description of a data set as MLflow stores it: a digest of the rows, not the rows."""
+
+    name: str
+    digest: str
+    source_type: str
+    source: str
+    schema: str | None
+    profile: str | None
+    context: str
+
+
+class RunDescription(NamedTuple):
+    """What a run stores at its beginning.
+
+    Attributes:
+        config: its resolved config, YAML.
+        parameters: every setting, as text under its dotted name.
+        datasets: the data sets that it reads.
+    """
+
+    config: str
+    parameters: Mapping[str, str]
+    datasets: Sequence[DatasetDescription]
+
+
 class RunEnd(NamedTuple):
     """The final writes of a run whose curves were not logged while it trained.
 
@@ -144,26 +180,6 @@ class RunEnd(NamedTuple):
     timestamp: int
 
 
-def files_of_end(call: Call) -> Call:
-    """Return the write that stores the files of a completed run; the call names the store, the run and its folder."""
-    return call._replace(operation="write_run_files", arguments=(call.folder,))
-
-
-def numbers_of_end(call: Call, end: RunEnd) -> list[Call]:
-    """Return the writes that complete a run after its files are stored; the call is as for :func:`files_of_end`."""
-    points = [
-        Point(key, value, end.timestamp, step)
-        for key, curve in end.curves.items()
-        for step, value in zip(curve.step.tolist(), curve.value.tolist(), strict=True)
-    ]
-    writes = {
-        "write_points": (points,),
-        "write_summary": (end.summary, end.tags, end.end),
-        "end_run": ("FINISHED", end.end),
-    }
-    return [call._replace(operation=name, arguments=arguments) for name, arguments in writes.items()]
-
-
 class ModelFiles(NamedTuple):
     """The files of a stored model, as :mod:`gradclip.training.model_package` writes them.
 
@@ -171,19 +187,18 @@ class ModelFiles(NamedTuple):
         artifacts: path of each file that the predictor reads, by name.
         example: path of an input example, ``.json`` for rows or ``.npy`` for sequences.
         requirements: packages that the predictor imports, with their versions.
-        network: path of the network as ``torch.save`` writes it, for MLflow's torch flavor; empty in spools of
-            version 0.1.
+        network: path of the network as ``torch.save`` writes it, for MLflow's torch flavor.
     """
 
     artifacts: dict[str, str]
     example: str
     requirements: list[str]
-    network: str = ""
+    network: str
 
     @property
     def paths(self) -> list[str]:
         """The paths of all files."""
-        return [path for path in (*self.artifacts.values(), self.example, self.network) if path]
+        return [*self.artifacts.values(), self.example, self.network]
 
 
 def model_name(run_name: str) -> str:
@@ -204,15 +219,3 @@ class Dataset(NamedTuple):
     target: str
     context: str
     frame: "pd.DataFrame | None"
-
-
-class DatasetDescription(NamedTuple):
-    """Description of a data set as MLflow stores it: a digest of the rows, not the rows."""
-
-    name: str
-    digest: str
-    source_type: str
-    source: str
-    schema: str | None
-    profile: str | None
-    context: str

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, Self
 from uuid import uuid4
 
 from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.program import command_line
 from gradclip.tracking import process
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.owner import RUN_LOCK, hold, owner_tags, release
 from gradclip.tracking.records import (
@@ -17,11 +18,11 @@ from gradclip.tracking.records import (
     SPOOL_FILE,
     BegunRun,
     Call,
-    DatasetDescription,
-    ModelFiles,
     Parent,
     Point,
+    RunDescription,
     RunEnd,
+    RunStart,
     StoppedRun,
     Store,
     now,
@@ -35,7 +36,7 @@ ENDED_EARLY = {  # descriptions of runs without a result
 
 
 class TrackedRun:
-    """One run in the store.
+    """One run in the store, which :meth:`begin` or :func:`begin_together` creates or reopens.
 
     If the run is resumed, parameters and points that the store already has are not written again.
 
@@ -47,7 +48,6 @@ class TrackedRun:
         parent: the parent run, if the run belongs to a multirun.
         resumed: the run to resume; None creates a new one.
         lock: a lock that this process holds for all its runs; by default, one in the run's folder until the run ends.
-        spool: whether to spool the run's creation if the store could be opened but then fails.
 
     Attributes:
         unsent: number of writes in the spool when :meth:`wait` last returned.
@@ -65,13 +65,13 @@ class TrackedRun:
         parent: Parent | None = None,
         resumed: StoppedRun | None = None,
         lock: Path | None = None,
-        spool: bool = False,
     ) -> None:
         if not resumed and (folder / SPOOL_FILE).exists():  # the writes of this run would be sent to the earlier one
             send = command_line("sync", [str(folder)])
             raise TrackingError(f"{folder}: writes of an earlier run wait here for the store; send them first: {send}")
         self.store, self.name, self.folder = store, name, folder
         self.unsent = 0
+        self._begun: Future[BegunRun]
         self._pending: list[Future[int]] = []
         self._last_steps = resumed.last_steps if resumed else {}
         self._parameters = resumed.parameters if resumed else frozenset()
@@ -81,14 +81,19 @@ class TrackedRun:
             raise TrackingError(f"{folder}: another command is training this run")
         all_tags = {**tags, keys.FOLDER: str(folder), **owner_tags(lock)}
         if resumed:
-            self._id = resumed.run_id
-            begin = self._call(Operations.reopen_run, all_tags)
+            self._address = RunAddress(store, resumed.run_id, str(folder))
+            self._first_call = self._address.call(Operations.reopen_run, all_tags)
         else:
             (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # of an earlier run, which this one must not resume from
-            self._id = uuid4().hex  # a creation tag, which identifies the run to the tracking process
-            create = (name, all_tags | {keys.CREATION: self._id}, parent, now())
-            begin = Call(store, Operations.create_run.__name__, self._id, create, str(folder))
-        self._begun = process.begin_run(begin, spool)
+            creation = uuid4().hex  # identifies the run to the tracking process
+            self._address = RunAddress(store, creation, str(folder))
+            create = (name, all_tags | {keys.CREATION: creation}, parent, now())
+            self._first_call = Call(store, Operations.create_run.__name__, creation, create, str(folder))
+
+    def begin(self) -> Self:
+        """Create or reopen the run; return before the store answers."""
+        self._begun = process.begin_run(self._first_call)
+        return self
 
     @property
     def begun(self) -> BegunRun:
@@ -104,53 +109,47 @@ class TrackedRun:
         """The id of the run, see :attr:`begun`."""
         return self.begun.run_id
 
-    def write_parameters(self, parameters: Mapping[str, str]) -> None:
-        """Log the settings."""
-        new = {name: value for name, value in parameters.items() if name not in self._parameters}
-        self._write(Operations.write_parameters, new)
+    def describe(self, description: RunDescription) -> None:
+        """Store the settings and the data sets."""
+        self._pending += map(process.deliver, self._describing_calls(description))
+
+    def _describing_calls(self, description: RunDescription) -> tuple[Call, Call, Call]:
+        call = self._address.call
+        new = {name: value for name, value in description.parameters.items() if name not in self._parameters}
+        return (
+            call(Operations.write_text, description.config, keys.CONFIG_FILE),
+            call(Operations.write_parameters, new),
+            call(Operations.write_datasets, description.datasets),
+        )
+
+    def write(
+        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Write to the run; return before the store answers.
+
+        Args:
+            operation: method of :class:`~gradclip.tracking.operations.Operations`.
+            args: its arguments after the run's id.
+            kwargs: must be empty.
+        """
+        self._pending.append(process.deliver(self._address.call(operation, *args, **kwargs)))
 
     def write_points(self, points: Sequence[Point]) -> None:
         """Log metrics."""
-        self._write(Operations.write_points, [point for point in points if self._is_new(point.key, point.step)])
+        self.write(Operations.write_points, [point for point in points if self._is_new(point.key, point.step)])
 
     def write_summary(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
         """Log final metrics and tags."""
         new = {key: value for key, value in metrics.items() if self._is_new(key, step=0)}
-        self._write(Operations.write_summary, new, dict(tags), now())
+        self.write(Operations.write_summary, new, dict(tags), now())
 
     def write_run_files(self) -> None:
         """Store the run's figures, telemetry, explosion report and weights as artifacts."""
-        self._write(Operations.write_run_files, str(self.folder))
-
-    def write_files(self, folder: Path, artifact_folder: str | None = None) -> None:
-        """Store the content of a folder as artifacts."""
-        self._write(Operations.write_files, str(folder), artifact_folder)
-
-    def write_text(self, text: str, name: str) -> None:
-        """Store a text as an artifact."""
-        self._write(Operations.write_text, text, name)
-
-    def write_datasets(self, datasets: Sequence[DatasetDescription]) -> None:
-        """Log the data sets that the run reads."""
-        self._write(Operations.write_datasets, list(datasets))
-
-    def write_model(self, files: ModelFiles) -> None:
-        """Store the trained model."""
-        self._write(Operations.write_model, files)
+        self.write(Operations.write_run_files, str(self.folder))
 
     def keep_checkpoint(self, path: Path) -> None:
         """Set the checkpoint from which the run resumes, after all earlier writes are stored or spooled."""
-        call = Call(self.store, Operations.keep_checkpoint.__name__, self._id, (str(path),), str(self.folder))
-        self._pending.append(process.deliver(call))
-
-    def start_system_metrics(self) -> None:
-        """Start recording CPU, memory and disk use."""
-        self._write(Operations.start_system_metrics)
-
-    def complete(self, end: RunEnd) -> None:
-        """Store files, log curves, final metrics and tags in one call, and set the run to FINISHED."""
-        call = Call(self.store, Operations.end_run.__name__, self._id, (), str(self.folder))
-        self._pending.append(process.complete_run(call, end))
+        self.write(Operations.keep_checkpoint, str(path))
 
     def end(self, status: str, wait: bool = True) -> None:
         """Set the run to FINISHED, FAILED or KILLED, and wait until everything is written or spooled.
@@ -160,7 +159,7 @@ class TrackedRun:
         """
         if status in ENDED_EARLY:
             self.write_summary({}, {keys.DESCRIPTION: ENDED_EARLY[status]})
-        self._write(Operations.end_run, status, now())
+        self.write(Operations.end_run, status, now())
         if wait:
             try:
                 self.wait()
@@ -184,13 +183,19 @@ class TrackedRun:
     def _is_new(self, key: str, step: int) -> bool:
         return step > self._last_steps.get(key, -1)
 
-    def _write(
-        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
-    ) -> None:
-        self._pending.append(process.deliver(self._call(operation, *args, **kwargs)))
 
-    def _call(
-        self, operation: Callable[Concatenate[Operations, str, P], Any], *args: P.args, **kwargs: P.kwargs
-    ) -> Call:
-        assert not kwargs  # calls are spooled with positional arguments only
-        return Call(self.store, operation.__name__, self._id, args, str(self.folder))
+def begin_together(runs: Sequence[tuple[TrackedRun, RunDescription]]) -> None:
+    """Create and describe runs, in one database transaction where possible.
+
+    If the store could be opened but then fails, this is spooled.
+    """
+    starts = [RunStart(run._first_call, *run._describing_calls(description)) for run, description in runs]
+    for (run, _), begun in zip(runs, process.begin_runs(starts), strict=True):
+        run._begun = begun
+
+
+def complete_together(ends: Sequence[tuple[TrackedRun, RunEnd]]) -> None:
+    """Store the files, curves, final metrics and tags of runs, and set the runs to FINISHED."""
+    completed = process.complete_runs([(run._address, end) for run, end in ends])
+    for (run, _), one in zip(ends, completed, strict=True):
+        run._pending.append(one)

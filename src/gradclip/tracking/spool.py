@@ -64,7 +64,7 @@ class Spool:
         self.folder.mkdir(parents=True, exist_ok=True)
         with self._lock:
             line = json.dumps(_signed(encode(call), self.folder))
-            for path in _files(call):
+            for path in files_of(call):
                 sync_to_disk(path)
             _append(self.path, f"{line}\n")
 
@@ -194,19 +194,17 @@ def encode(call: Call) -> dict[str, Any]:
 
 
 def decode(line: dict[str, Any], folder: Path) -> Call:
-    """Decode a write of a run in a folder from plain data, also of version 1, and check each argument.
+    """Decode a write of a run in a folder from plain data, and check each argument.
 
     Raises:
         KeyError: a part is missing, or there is no such operation.
         ValueError: an argument is invalid.
     """
-    if "version" not in line:
-        from gradclip.tracking.spool_version_1 import upgrade
-
-        line = upgrade(line, folder)
+    if line.get("version") != VERSION:
+        raise ValueError("another version of gradclip wrote it, and must send it")
     operation = line["operation"]
-    if line["version"] != VERSION or delivery_of(operation) is not Delivery.WRITE:
-        raise ValueError(f"{operation!r} of version {line['version']} is not spooled by this version of gradclip")
+    if delivery_of(operation) is not Delivery.WRITE:
+        raise ValueError(f"{operation!r} is never spooled")
     types, arguments = argument_types(operation), _object(line["arguments"])
     if unknown := arguments.keys() - types.keys():
         raise ValueError(f"{operation} has no argument {min(unknown)!r}")
@@ -227,17 +225,17 @@ def _paths(arguments: Mapping[str, Any]) -> Iterator[str]:
             yield from value.paths
 
 
-def _files(call: Call) -> list[Path]:
-    """Return the files in the folder that a write sends; :func:`encode` has copied and synced a model's files."""
-    found = [path for folder in _paths(named_arguments(call)) for path in Path(folder).rglob("*")]
-    return [path for path in found if path.is_file() and not path.is_symlink()]
+def files_of(call: Call) -> list[Path]:
+    """Return the files that a write sends."""
+    paths = [Path(path) for path in _paths(named_arguments(call))]
+    found = [file for path in paths for file in (path.rglob("*") if path.is_dir() else [path])]
+    return [file for file in found if file.is_file() and not file.is_symlink()]
 
 
 def _copy_model(files: ModelFiles, folder: Path) -> ModelFiles:
     artifacts = {name: _copy(Path(path), folder / name) for name, path in files.artifacts.items()}
-    example, network = Path(files.example), Path(files.network)
-    files = files._replace(artifacts=artifacts, example=_copy(example, folder / example.name))
-    return files._replace(network=_copy(network, folder / network.name)) if files.network else files
+    example, network = (_copy(path, folder / path.name) for path in map(Path, (files.example, files.network)))
+    return files._replace(artifacts=artifacts, example=example, network=network)
 
 
 def _copy(source: Path, target: Path) -> str:

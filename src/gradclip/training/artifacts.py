@@ -14,25 +14,22 @@ from gradclip.config.schema import TrainConfig, flatten
 from gradclip.data.base import TrainingData
 from gradclip.models.optimization import build_loss
 from gradclip.scores import CONTEXTS
-from gradclip.tracking.records import Dataset, DatasetDescription, Store
+from gradclip.tracking.records import Dataset, DatasetDescription, RunDescription, Store
 from gradclip.tracking.run import TrackedRun
 from gradclip.training.job import Job
 from gradclip.training.own_data import OwnData
 from gradclip.training.result import Result
 
 
-def create_run(job: Job, lock: Path | None = None, spool: bool = False) -> TrackedRun:
-    """Create the run of a job in the store, or reopen the run that it resumes; return before the store answers.
+def make_run(job: Job, lock: Path | None = None) -> TrackedRun:
+    """Return the run of a job, to be begun in the store.
 
-    Args:
-        job: the job.
-        lock: lock file that the process holds for all of its runs; by default a lock in the folder of the job, held
-            until the run ends.
-        spool: whether the creation is spooled if a store fails after it was opened.
+    By default, the run's lock is in the folder of the job, and is held until the run ends; ``lock`` names one that the
+    process holds for all of its runs.
     """
     tags = {} if job.resumed else {keys.COMMAND: job.command}
     store = Store.of(job.config.tracking)
-    return TrackedRun(store, job.name, tags | _tags(job.config), job.folder, job.parent, job.resumed, lock, spool)
+    return TrackedRun(store, job.name, tags | _tags(job.config), job.folder, job.parent, job.resumed, lock)
 
 
 def _tags(config: TrainConfig) -> dict[str, str]:
@@ -46,17 +43,9 @@ def _tags(config: TrainConfig) -> dict[str, str]:
     return tags | {keys.CONFIG_HASH: fingerprint(config)} | ({keys.DATA_DIGEST: digest} if digest else {})
 
 
-def describe_run(run: TrackedRun, job: Job, datasets: Sequence[DatasetDescription]) -> None:
-    """Store the settings of a run and the data sets that it reads.
-
-    Args:
-        run: the run.
-        job: the job of the run.
-        datasets: descriptions of the data sets.
-    """
-    run.write_text(job.config_text, keys.CONFIG_FILE)
-    run.write_parameters(flatten(job.config))
-    run.write_datasets(datasets)
+def describe_run(job: Job, datasets: Sequence[DatasetDescription]) -> RunDescription:
+    """Return the settings of a run and the data sets that it reads, as they are stored."""
+    return RunDescription(job.config_text, flatten(job.config), datasets)
 
 
 def datasets_of(data: TrainingData) -> list[Dataset]:

@@ -20,9 +20,9 @@ from gradclip.tracking.records import CHECKPOINT_FILE
 from gradclip.tracking.run import TrackedRun
 from gradclip.tracking.scratch import scratch_folder
 from gradclip.training.artifacts import (
-    create_run,
     datasets_of,
     describe_run,
+    make_run,
     write_result,
     write_telemetry,
     write_weights,
@@ -76,12 +76,12 @@ def open_run(job: Job, components: Components) -> TrackedRun:
     Raises:
         TrackingError: the store cannot be opened, or refuses the run.
     """
-    run = create_run(job)
+    run = make_run(job).begin()
     descriptions = ask(run.store, Operations.describe_datasets, datasets_of(components.data))
     run.begun  # noqa: B018  # raises if the store cannot be opened
-    describe_run(run, job, result_of(descriptions))
+    run.describe(describe_run(job, result_of(descriptions)))
     if job.config.tracking.system_metrics:
-        run.start_system_metrics()
+        run.write(Operations.start_system_metrics)
     return run
 
 
@@ -163,7 +163,8 @@ def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> 
     if result.network_arguments is None:
         write_weights(folder, result.network)
     else:
-        run.write_model(package_model(scratch, result.network, result.network_arguments, result.data.schema))
+        files = package_model(scratch, result.network, result.network_arguments, result.data.schema)
+        run.write(Operations.write_model, files)
 
 
 def end_early(job: Job, components: Components, run: TrackedRun | None, stop: Interrupted) -> None:

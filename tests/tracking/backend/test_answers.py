@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from gradclip import keys
 from gradclip.errors import RefusedWriteError
 from gradclip.tracking.process import replay, result_of
-from gradclip.tracking.records import SPOOL_FILE, Point, Store
+from gradclip.tracking.records import SPOOL_FILE, Point, RunDescription, Store
 from gradclip.tracking.run import TrackedRun
 from gradclip.tracking.spool import REFUSED_FILE
 from tests.support.faulty_server import faulty
@@ -39,7 +39,7 @@ def leave_file(folder: Path) -> None:
 @pytest.mark.parametrize("fault", ["later", "busy", "drip", "reset", "loop", "page", "login", "denied"])
 def test_faulty_responses_delay_a_run_only_for_a_limited_time(server: str, tmp_path: Path, fault: str) -> None:
     with faulty(server, *BEGIN, *[fault] * 500) as address:
-        run = TrackedRun(Store(address, "", fault, RETRY_SECONDS), fault, {}, tmp_path)
+        run = TrackedRun(Store(address, "", fault, RETRY_SECONDS), fault, {}, tmp_path).begin()
         assert len(run.run_id) == 32
         start = time.monotonic()
         run.write_points(points(5))
@@ -60,7 +60,7 @@ def test_faulty_responses_delay_a_run_only_for_a_limited_time(server: str, tmp_p
 def test_a_file_that_is_too_large_does_not_block_other_writes(server: str, tmp_path: Path) -> None:
     with faulty(server, "full") as address:
         leave_file(tmp_path)
-        run = TrackedRun(Store(address, "", "full", RETRY_SECONDS), "full", {}, tmp_path)
+        run = TrackedRun(Store(address, "", "full", RETRY_SECONDS), "full", {}, tmp_path).begin()
         run.write_run_files()
         run.write_points(points(5))
         run.end("FINISHED", wait=False)
@@ -74,7 +74,7 @@ def test_a_file_that_is_too_large_does_not_block_other_writes(server: str, tmp_p
 def test_a_file_that_is_too_large_does_not_block_the_other_writes_of_a_spool(server: str, tmp_path: Path) -> None:
     with faulty(server, *BEGIN, *["error"] * 500) as address:
         leave_file(tmp_path)
-        run = TrackedRun(Store(address, "", "spooled", 0.5), "spooled", {}, tmp_path)
+        run = TrackedRun(Store(address, "", "spooled", 0.5), "spooled", {}, tmp_path).begin()
         assert len(run.run_id) == 32
         run.write_run_files()
         run.write_points(points(5))
@@ -95,16 +95,16 @@ def test_a_file_that_is_too_large_does_not_block_the_other_writes_of_a_spool(ser
 def test_a_server_that_accepts_writes_without_storing_them_is_detected(server: str, tmp_path: Path) -> None:
     with faulty(server, "deaf") as address:
         leave_file(tmp_path)
-        run = TrackedRun(Store(address, "", "deaf", RETRY_SECONDS), "deaf", {}, tmp_path)
-        run.write_parameters({"seed": "0"})
+        run = TrackedRun(Store(address, "", "deaf", RETRY_SECONDS), "deaf", {}, tmp_path).begin()
+        run.describe(RunDescription("text", {"seed": "0"}, []))
         run.write_run_files()
         run.write_points(points(5))
         run.end("FINISHED")
-        assert run.unsent == 4
+        assert run.unsent == 6
     client = MlflowClient(server)
     assert client.get_run(run.run_id).info.status == "RUNNING"
     with faulty(server, "pass", port=int(address.rpartition(":")[2])):
-        assert result_of(replay(str(tmp_path))) == 4
+        assert result_of(replay(str(tmp_path))) == 6
     stored = client.get_run(run.run_id)
     assert (stored.info.status, stored.data.params) == ("FINISHED", {"seed": "0"})
-    assert [entry.path for entry in client.list_artifacts(run.run_id)] == [keys.EXPLOSION_FOLDER]
+    assert [entry.path for entry in client.list_artifacts(run.run_id)] == [keys.CONFIG_FILE, keys.EXPLOSION_FOLDER]

@@ -11,8 +11,9 @@ from sqlalchemy import text
 
 from gradclip import keys
 from gradclip.errors import TrackingError
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.records import Call, DatasetDescription, Parent, RunEnd, Store
+from gradclip.tracking.records import Call, DatasetDescription, Parent, RunEnd, RunStart, Store
 from gradclip.tracking.stored_runs import Curve
 
 CURVES = {key: Curve(np.array([1, 2]), np.array([4.0, -1e300])) for key in ("mse/train", "mse/test")}
@@ -27,27 +28,27 @@ def store(tmp_path):
 
 
 def begin(store, folder):
-    """Begin a run; return a call that names it, and its id."""
+    """Begin a run; return its address and its id."""
     from gradclip.tracking.backend import delivery
 
     creation = uuid4().hex
     arguments = ("mine", {"seed": "0", keys.CREATION: creation}, None, 5)
     call = Call(store, Operations.create_run.__name__, creation, arguments, str(folder))
-    begun = delivery.begin_run(call, spool=False)
+    begun = delivery.begin_run(call)
     delivery.deliver(call._replace(operation="write_parameters", arguments=({"clip.value": "1.0"},)))
-    return call, begun.run_id
+    return RunAddress(store, creation, str(folder)), begun.run_id
 
 
 def test_a_whole_run_is_stored_as_mlflow_writes_it(store, tmp_path):
-    from gradclip.tracking.backend.delivery import complete_run
+    from gradclip.tracking.backend.batches import complete_runs
 
     folder = tmp_path / "run"
     (folder / "telemetry").mkdir(parents=True)
     (folder / "telemetry" / "gradients.parquet").write_bytes(b"bytes")
-    call, run_id = begin(store, folder)
+    run, run_id = begin(store, folder)
     client = MlflowClient(store.uri)
     assert client.get_run(run_id).info.status == "RUNNING"
-    assert complete_run(call, END) == 0
+    assert complete_runs([(run, END)]) == [0]
     assert_as_mlflow_writes_it(client, run_id)
     assert [file.path for file in client.list_artifacts(run_id, "telemetry")] == ["telemetry/gradients.parquet"]
 
@@ -96,28 +97,29 @@ def test_changed_tables_of_another_mlflow_version_are_detected(store, tmp_path, 
 
 
 def test_a_table_with_a_new_nullable_column_is_written(store, tmp_path):
+    from gradclip.tracking.backend.batches import complete_runs
     from gradclip.tracking.backend.database import engine_of
-    from gradclip.tracking.backend.delivery import complete_run
     from gradclip.tracking.backend.tables import tables_of
 
-    call, run_id = begin(store, tmp_path / "run")
+    run, run_id = begin(store, tmp_path / "run")
     with engine_of(store.uri).begin() as connection:
         connection.execute(text("ALTER TABLE tags RENAME TO old_tags"))
         connection.execute(text("CREATE TABLE tags AS SELECT * FROM old_tags"))
         connection.execute(text("ALTER TABLE latest_metrics ADD COLUMN unit VARCHAR(8)"))
     tables_of.cache_clear()
-    assert complete_run(call, END) == 0  # a nullable column stays empty
+    assert complete_runs([(run, END)]) == [0]  # a nullable column stays empty
     assert MlflowClient(store.uri).get_run(run_id).info.status == "FINISHED"
 
 
 def test_a_run_that_was_deleted_while_it_trained_is_reported_and_not_written(store, tmp_path):
-    from gradclip.tracking.backend.delivery import complete_run
+    from gradclip.tracking.backend.batches import complete_runs
 
-    call, run_id = begin(store, tmp_path / "run")
+    run, run_id = begin(store, tmp_path / "run")
     client = MlflowClient(store.uri)
     client.delete_run(run_id)
-    with pytest.raises(TrackingError, match="must be in the 'active' state"):
-        complete_run(call, END)
+    (error,) = complete_runs([(run, END)])
+    assert isinstance(error, TrackingError)
+    assert "must be in the 'active' state" in str(error)
     assert client.get_run(run_id).info.status == "RUNNING"
     assert not client.get_run(run_id).data.metrics
 
@@ -126,12 +128,12 @@ DATASETS = [DatasetDescription("rows", "digest", "code", "{}", None, None, "trai
 
 
 def starts_of(store, folder, count):
-    """Return the writes that begin ``count`` runs, each with tags, parameters, data sets and a text."""
-    writes = []
+    """Return the writes that begin ``count`` runs."""
+    parent = Parent(str(folder), "parent", {"kind": "multirun"})
+    starts = []
     for number in range(count):
         creation = uuid4().hex
         tags = {"seed": str(number), keys.CREATION: creation}
-        parent = Parent(str(folder), "parent", {"kind": "multirun"})
         create = Call(
             store, "create_run", creation, (f"run {number}", tags, parent, 5 + number), str(folder / creation)
         )
@@ -140,11 +142,9 @@ def starts_of(store, folder, count):
             "write_parameters": ({"clip.value": str(number)},),
             "write_datasets": (DATASETS,),
         }
-        writes.append(("begin_run", (create, True)))
-        writes += [
-            ("deliver", (create._replace(operation=name, arguments=value),)) for name, value in described.items()
-        ]
-    return writes
+        writes = (create._replace(operation=name, arguments=value) for name, value in described.items())
+        starts.append(RunStart(create, *writes))
+    return starts
 
 
 def content_of(client, run_id):
@@ -157,22 +157,21 @@ def content_of(client, run_id):
 
 
 def test_runs_that_begin_together_equal_runs_that_begin_one_by_one(store, tmp_path):
-    from gradclip.tracking.backend.collected_writes import perform_together
+    from gradclip.tracking.backend.batches import begin_runs
 
     client, folder = MlflowClient(store.uri), tmp_path / "together"
-    alone = perform_together(starts_of(store, folder, 3), repeated=True)  # runs that may exist are begun one by one
-    begun = perform_together(starts_of(store, folder, 3), repeated=False)
-    assert begun[1:4] == alone[1:4] == [0, 0, 0]
-    for one, other in zip(begun[::4], alone[::4], strict=True):
+    alone = begin_runs(starts_of(store, folder, 3), repeated=True)  # runs that may exist are begun one by one
+    begun = begin_runs(starts_of(store, folder, 3), repeated=False)
+    for one, other in zip(begun, alone, strict=True):
         assert content_of(client, one.run_id) == content_of(client, other.run_id)
         assert client.get_run(one.run_id).info.artifact_uri.endswith(f"{one.run_id}/artifacts")
         assert [file.path for file in client.list_artifacts(one.run_id)] == ["config.yaml"]
-    assert len({one.run_id for one in begun[::4]}) == 3
+    assert len({one.run_id for one in begun}) == 3
 
 
 def test_a_failed_bulk_start_is_rolled_back_and_repeated(store, tmp_path, monkeypatch):
     from gradclip.tracking.backend import bulk_insert
-    from gradclip.tracking.backend.collected_writes import perform_together
+    from gradclip.tracking.backend.batches import begin_runs
 
     def fail(connection, table, columns, rows):
         insert(connection, table, columns, rows)
@@ -181,35 +180,35 @@ def test_a_failed_bulk_start_is_rolled_back_and_repeated(store, tmp_path, monkey
 
     insert = bulk_insert._insert
     monkeypatch.setattr(bulk_insert, "_insert", fail)
-    begun = perform_together(starts_of(store, tmp_path / "runs", 3), repeated=False)
+    begun = begin_runs(starts_of(store, tmp_path / "runs", 3), repeated=False)
     client = MlflowClient(store.uri)
     found = client.search_runs([begun[0].experiment_id], "params.`clip.value` != ''")
-    assert {run.info.run_id for run in found} == {one.run_id for one in begun[::4]}
+    assert {run.info.run_id for run in found} == {one.run_id for one in begun}
 
 
 def test_a_deleted_run_does_not_block_other_runs_that_end_together(store, tmp_path):
-    from gradclip.tracking.backend.collected_writes import perform_together
+    from gradclip.tracking.backend.batches import complete_runs
 
     client = MlflowClient(store.uri)
-    (deleted, gone), (call, run_id) = begin(store, tmp_path / "a"), begin(store, tmp_path / "b")
+    (deleted, gone), (run, run_id) = begin(store, tmp_path / "a"), begin(store, tmp_path / "b")
     client.delete_run(gone)
-    outcomes = perform_together([("complete_run", (deleted, END)), ("complete_run", (call, END))], repeated=False)
+    outcomes = complete_runs([(deleted, END), (run, END)])
     assert "must be in the 'active' state" in str(outcomes[0])
     assert outcomes[1] == 0
     assert_as_mlflow_writes_it(client, run_id)
 
 
 def test_an_interrupt_is_raised_instead_of_returned_as_the_error_of_a_run(store, tmp_path, monkeypatch):
-    from gradclip.tracking.backend import delivery
+    from gradclip.tracking.backend import batches
 
     def interrupt(call):
         if call.operation != Operations.end_run.__name__:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(delivery, "deliver", interrupt)
-    call = Call(store, Operations.create_run.__name__, uuid4().hex, (), str(tmp_path))
+    monkeypatch.setattr(batches, "deliver", interrupt)
+    run = RunAddress(store, uuid4().hex, str(tmp_path))
     with pytest.raises(KeyboardInterrupt):
-        delivery.complete_runs([(call, END)])
+        batches.complete_runs([(run, END)])
 
 
 def test_rows_inserted_together_reach_the_file_at_the_end_of_the_transaction(store, tmp_path):

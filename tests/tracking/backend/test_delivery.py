@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
-from gradclip.tracking.records import SPOOL_FILE, Call, Point, Store
+from gradclip.tracking.records import SPOOL_FILE, Call, Point, RunDescription, Store
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import Command, sync
 from tests.support.mlflow_server import Server, free_port
@@ -40,7 +40,7 @@ def store_of(server: Server, retry_seconds: float) -> Store:
 
 
 def test_points_wait_until_a_killed_server_is_restarted(server: Server, tmp_path: Path) -> None:
-    run = TrackedRun(store_of(server, 300.0), "outage", {}, tmp_path)
+    run = TrackedRun(store_of(server, 300.0), "outage", {}, tmp_path).begin()
     write(run, range(1, 100))
     assert len(run.run_id) == 32  # the run exists in the store
     server.kill()
@@ -54,27 +54,27 @@ def test_points_wait_until_a_killed_server_is_restarted(server: Server, tmp_path
 
 
 def test_writes_that_a_server_does_not_accept_are_spooled_and_sent_exactly_once(server: Server, tmp_path: Path) -> None:
-    run = TrackedRun(store_of(server, 0.5), "spooled", {"seed": "3"}, tmp_path)
+    run = TrackedRun(store_of(server, 0.5), "spooled", {"seed": "3"}, tmp_path).begin()
     write(run, range(1, 20))
     run.wait()
     server.kill()
     write(run, range(20, 40))
-    run.write_text("hidden", "note.txt")
+    run.describe(RunDescription("hidden", {}, []))
     run.end("FINISHED")
-    assert run.unsent == 22
+    assert run.unsent == 24
     assert (tmp_path / SPOOL_FILE).exists()
     refused = sync(tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
     assert refused.stderr.startswith(f"error: tracking.uri: got '{server.uri}'; could not write points: ")
     server.start()
     spooled = (tmp_path / SPOOL_FILE).read_text()
-    assert sync(tmp_path).stdout == f"Sent 22 writes from {tmp_path}\n"
+    assert sync(tmp_path).stdout == f"Sent 24 writes from {tmp_path}\n"
     (tmp_path / SPOOL_FILE).write_text(spooled)  # as after a power loss before the file was removed
     assert sync(tmp_path).returncode == 0
     assert steps_of(server, run.run_id) == list(range(1, 40))
     client = MlflowClient(server.uri)
     assert client.get_run(run.run_id).info.status == "FINISHED"
-    assert Path(client.download_artifacts(run.run_id, "note.txt")).read_text() == "hidden"
+    assert Path(client.download_artifacts(run.run_id, keys.CONFIG_FILE)).read_text() == "hidden"
     assert sync(tmp_path).stdout == f"Nothing to send below {tmp_path}\n"
 
 
@@ -91,7 +91,7 @@ def test_all_runs_share_one_retry_budget_if_the_store_is_down(tmp_path: Path) ->
 def test_a_run_that_began_without_a_store_continues_once_the_store_is_back(server: Server, tmp_path: Path) -> None:
     server.kill()
     store = store_of(server, 0.1)._replace(spool_if_absent=True, experiment="late")
-    run = TrackedRun(store, "late", {}, tmp_path)
+    run = TrackedRun(store, "late", {}, tmp_path).begin()
     assert run.begun.experiment_id is None
     server.start()
     for step in range(1, 5):
@@ -145,7 +145,7 @@ def test_a_multirun_without_a_store_is_sent_later_and_its_parent_run_ended(
 
 
 def test_a_server_that_hangs_does_not_delay_training(server: Server, tmp_path: Path) -> None:
-    run = TrackedRun(store_of(server, 60.0), "hang", {}, tmp_path)
+    run = TrackedRun(store_of(server, 60.0), "hang", {}, tmp_path).begin()
     assert len(run.run_id) == 32
     os.killpg(server.process.pid, signal.SIGSTOP)
     start = time.monotonic()

@@ -1,5 +1,6 @@
 """Cleanup of abandoned runs by the next command, in a real store."""
 
+import os
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
@@ -15,7 +16,7 @@ from tests.support.stores import make_store
 def test_only_empty_duplicates_of_ended_runs_are_deleted(tmp_path: Path) -> None:
     store, alive = make_store(tmp_path), owner_tags(tmp_path / RUN_LOCK)
     backend = Backend(store)
-    gone = alive | {keys.PROCESS: "999999999 since 1.00", keys.LOCK: ""}
+    gone = alive | {keys.PROCESS: alive[keys.PROCESS].replace(str(os.getpid()), "999999999", 1), keys.LOCK: ""}
     assert hold(tmp_path / RUN_LOCK)
 
     def create(tags: dict[str, str], creation: str, status: str = "RUNNING", empty: bool = False) -> str:
@@ -39,7 +40,7 @@ def test_only_empty_duplicates_of_ended_runs_are_deleted(tmp_path: Path) -> None
     }
     for tags, creation in ((alive, "ended"), (gone, "killed"), (gone, "a multirun")):
         create(tags, creation, empty=True)
-    new = TrackedRun(store, "the next", {}, tmp_path / "run")
+    new = TrackedRun(store, "the next", {}, tmp_path / "run").begin()
     new_id = new.run_id
     runs = MlflowClient(store.uri).search_runs([backend.experiment_id])
     assert {run.info.run_id: run.info.status for run in runs} == stay | {new_id: "RUNNING"}

@@ -84,7 +84,7 @@ def test_concurrent_writers_of_a_new_store_lose_nothing(store):
 
 
 def test_points_logged_one_by_one_are_all_stored_when_the_run_has_ended(store, tmp_path):
-    run = TrackedRun(store, "by logger", {"seed": "0"}, tmp_path)
+    run = TrackedRun(store, "by logger", {"seed": "0"}, tmp_path).begin()
     logger = RunLogger(run)
     for point in points(POINTS):
         logger.log_metrics({point.key: point.value}, step=point.step)
@@ -96,7 +96,7 @@ def test_points_logged_one_by_one_are_all_stored_when_the_run_has_ended(store, t
 
 def test_runs_of_one_multirun_share_a_parent(store, tmp_path):
     parent = Parent(str(tmp_path), "a sweep", {"command": "python src/train.py -m seed=0,1"})
-    runs = [TrackedRun(store, f"job {number}", {}, tmp_path, parent) for number in range(2)]
+    runs = [TrackedRun(store, f"job {number}", {}, tmp_path, parent).begin() for number in range(2)]
     run_ids = [run.run_id for run in runs]
     client = MlflowClient(store.uri)
     (parent_id,) = {client.get_run(run_id).data.tags["mlflow.parentRunId"] for run_id in run_ids}
@@ -104,7 +104,7 @@ def test_runs_of_one_multirun_share_a_parent(store, tmp_path):
 
 
 def test_a_failed_write_is_reported_at_the_end(store, tmp_path):
-    run = TrackedRun(store, "gone", {}, tmp_path)
+    run = TrackedRun(store, "gone", {}, tmp_path).begin()
     run_id = run.run_id
     MlflowClient(store.uri).delete_run(run_id)
     run.write_points(points(1))

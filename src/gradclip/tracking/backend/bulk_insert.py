@@ -37,7 +37,7 @@ class NewRun(NamedTuple):
     start: int
 
 
-def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Sequence[NewRun]) -> list[str] | None:
+def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Sequence[NewRun]) -> dict[str, str] | None:
     """Insert runs like one that MLflow has just created, with parameters and data sets, in one transaction.
 
     Args:
@@ -47,7 +47,7 @@ def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Seq
         new: the runs to insert.
 
     Returns:
-        The location of each new run's artifacts; None if the tables are not as expected.
+        The location of each new run's artifacts, by id; None if the tables are not as expected.
 
     Raises:
         SQLAlchemyError: the database failed; nothing was written.
@@ -83,7 +83,7 @@ def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Seq
                 _insert(connection, table, list(rows[0]), [tuple(row.values()) for row in rows])
         for table, some in texts.items():
             _insert(connection, table, TEXT_COLUMNS, some)
-    return [str(row["artifact_uri"]) for row in copies[runs]]
+    return {row["run_uuid"]: row["artifact_uri"] for row in copies[runs]}
 
 
 def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:

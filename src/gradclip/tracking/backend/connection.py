@@ -4,7 +4,8 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,7 +20,6 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.utils.credentials import read_mlflow_creds
 from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.time import get_current_time_millis
 
 from gradclip.errors import AbsentStoreError, TrackingError, first_line
 from gradclip.tracking.backend.database import (
@@ -32,7 +32,8 @@ from gradclip.tracking.backend.database import (
     is_read_only,
     sqlite_file,
 )
-from gradclip.tracking.records import Store
+from gradclip.tracking.backend.retry_budget import RetryBudget
+from gradclip.tracking.records import Call, Store, now
 from gradclip.tracking.views import view_tags
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")  # also the form of our creation tags
@@ -54,7 +55,9 @@ class Connection:
         self.store = store
         self.uri = store.uri
         self.is_server = store.uri.startswith("http")
-        self._artifacts: dict[str, str] = {}  # locations of artifacts, by run id
+        self.locations: dict[str, str] = {}  # of artifacts, by run id, so that the store is asked once
+        self.budget = RetryBudget(store.retry_seconds)  # shared by all writes
+        self.accepted: dict[str, list[Call]] = defaultdict(list)  # writes of runs that have not ended, by run id
         self._monitors: dict[str, SystemMetricsMonitor] = {}
 
     @cached_property
@@ -157,31 +160,23 @@ class Connection:
         return local_path(self._location_of(run_id))
 
     def _location_of(self, run_id: str) -> str:
-        if run_id not in self._artifacts:
-            self._artifacts[run_id] = self.client.get_run(run_id).info.artifact_uri
-        return self._artifacts[run_id]
-
-    def note_locations(self, locations: Mapping[str, str]) -> None:
-        """Remember the locations of artifacts by run id, so that the store is not asked for them."""
-        self._artifacts |= locations
+        if run_id not in self.locations:
+            self.locations[run_id] = self.client.get_run(run_id).info.artifact_uri
+        return self.locations[run_id]
 
     def _find_or_create_experiment(self, artifact_location: str | None) -> str:
-        name = self.store.experiment
-        experiment = MlflowClient(self.uri).get_experiment_by_name(name)
+        name, client = self.store.experiment, MlflowClient(self.uri)
+        experiment = client.get_experiment_by_name(name)
         if experiment is None:
-            return self._create_experiment(artifact_location)
+            try:
+                return str(client.create_experiment(name, artifact_location, EXPERIMENT_KIND | view_tags(now())))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                return self._find_or_create_experiment(artifact_location)  # another job created it first
         if experiment.lifecycle_stage != "active":
             raise TrackingError(f"tracking.experiment: got {name!r}; it is deleted, restore it or choose another")
         return str(experiment.experiment_id)
-
-    def _create_experiment(self, artifact_location: str | None) -> str:
-        tags = EXPERIMENT_KIND | view_tags(get_current_time_millis())
-        try:
-            return str(MlflowClient(self.uri).create_experiment(self.store.experiment, artifact_location, tags))
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
-                raise
-            return self._find_or_create_experiment(artifact_location)  # another job created it first
 
 
 def check_location(location: str, uri: str) -> None:

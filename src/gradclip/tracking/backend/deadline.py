@@ -1,16 +1,15 @@
 """Deadline for a whole call to a server, even if the server answers slowly."""
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from typing import TypeVar
 
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.records import Call, ModelFiles
+from gradclip.tracking.records import Call
+from gradclip.tracking.spool import files_of
 
 T = TypeVar("T")
-FOLDER_WRITES = {Operations.write_files.__name__, Operations.write_run_files.__name__}
 MIN_SECONDS = 5.0  # for one call, even if less of the budget is left
 MODEL_SECONDS = 60.0  # extra time for a model: MLflow loads and packages much of its own code before it sends anything
 MIN_UPLOAD = 100_000  # bytes per second: the slowest upload that a deadline allows for
@@ -18,16 +17,9 @@ MIN_UPLOAD = 100_000  # bytes per second: the slowest upload that a deadline all
 
 def seconds_for(call: Call, left: float) -> float:
     """Return how many seconds a call may take: those left in the budget, and more for a model or large files."""
-    size = sum(path.stat().st_size for path in _uploaded(call) if path.is_file())
+    size = sum(path.stat().st_size for path in files_of(call))
     packaging = MODEL_SECONDS if call.operation == Operations.write_model.__name__ else 0.0
     return max(left, MIN_SECONDS) + packaging + size / MIN_UPLOAD
-
-
-def _uploaded(call: Call) -> Iterable[Path]:
-    if call.operation == Operations.write_model.__name__:
-        files: ModelFiles = call.arguments[0]
-        return map(Path, files.paths)
-    return Path(call.arguments[0]).rglob("*") if call.operation in FOLDER_WRITES else ()
 
 
 def within(seconds: float, function: Callable[[], T]) -> T:

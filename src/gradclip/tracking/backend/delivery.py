@@ -1,23 +1,21 @@
 """Delivery of writes to the store: retry for a while, then spool. Runs in the tracking process."""
 
 import time
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from gradclip import keys
 from gradclip.errors import AbsentStoreError, RefusedWriteError, TrackingError, UnreachableStoreError, first_line
-from gradclip.tracking.backend.accepted import Content, note_accepted, take_accepted
+from gradclip.tracking.backend.accepted import are_stored
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.deadline import seconds_for, within
 from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
-from gradclip.tracking.backend.retry_budget import RetryBudget
+from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Delivery, Operations, delivery_of, named_arguments, needs_run
-from gradclip.tracking.records import BegunRun, Call, RunEnd, Store, files_of_end, numbers_of_end
+from gradclip.tracking.records import BegunRun, Call, Store
 from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
 
@@ -31,12 +29,6 @@ _begun: dict[str, BegunRun | TrackingError] = {}  # runs that this process began
 def spool_of(folder: str) -> Spool:
     """Return the spool of a run, always the same object."""
     return Spool(Path(folder))
-
-
-@cache
-def retry_budget_of(store: Store) -> RetryBudget:
-    """Return the budget that all writes to a store share."""
-    return RetryBudget(store.retry_seconds)
 
 
 def query(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -66,38 +58,31 @@ def note_begun(call: Call, begun: BegunRun) -> None:
     write_run_note(Path(call.folder), begun.run_id, call.run_id, config_hash)
 
 
-def begin_run(call: Call, spool: bool, repeated: bool = False) -> BegunRun:
+def begin_run(call: Call, repeated: bool = False, spool: bool = False) -> BegunRun:
     """Create or reopen a run, and write a note with its id to its folder.
 
     Args:
         call: a call of ``create_run`` or ``reopen_run``.
+        repeated: whether the run may have been created already.
         spool: whether to spool the creation if the store could be opened but then fails; for a store that cannot be
             opened, ``spool_if_absent`` decides. The id of a spooled run is its creation tag.
-        repeated: whether the run may have been created already.
 
     Raises:
         TrackingError: the store cannot be opened, or refuses the run.
     """
     try:
-        begun = _begin(_as_repeated(call) if repeated else call, spool)
-    except TrackingError as error:
-        _begun[call.run_id] = error
-        raise
-    note_begun(call, begun)
-    return begun
-
-
-def _begin(call: Call, spool: bool) -> BegunRun:
-    try:
         experiment_id = write_with_retries(call._replace(operation=OPEN, arguments=()))
-        run_id = write_with_retries(call)
+        run_id = write_with_retries(_as_repeated(call) if repeated else call)
+        begun = BegunRun(experiment_id, run_id or call.run_id)
     except TrackingError as error:
         may_spool = call.store.spool_if_absent or (spool and isinstance(error, UnreachableStoreError))
         if not (may_spool and call.operation == CREATE_RUN):
+            _begun[call.run_id] = error
             raise
         spool_of(call.folder).add(call)
-        return BegunRun(None, call.run_id)
-    return BegunRun(experiment_id, run_id or call.run_id)
+        begun = BegunRun(None, call.run_id)
+    note_begun(call, begun)
+    return begun
 
 
 def deliver(call: Call) -> int:
@@ -106,7 +91,7 @@ def deliver(call: Call) -> int:
     Raises:
         TrackingError: the store refuses the write for good, or the spool cannot be written either.
     """
-    spool, call = spool_of(call.folder), call._replace(run_id=_store_id(call))
+    spool, call = spool_of(call.folder), call._replace(run_id=store_id(call))
     if delivery_of(call.operation) is Delivery.LOCAL:
         write_once(call)
     elif spool.path.exists():
@@ -127,75 +112,18 @@ def _confirm(call: Call, spool: Spool) -> None:
     backend = backend_of(call.store)
     if not backend.is_server:
         return
-    note_accepted(call)
+    if call.operation != Operations.write_model.__name__:  # its files are gone by then
+        backend.accepted[call.run_id].append(call)
     if call.operation != END_RUN:
         return
-    accepted = take_accepted(call.run_id)
+    accepted = backend.accepted.pop(call.run_id)
     try:
-        content = within(seconds_for(call, 0.0), lambda: Content.read(backend, call.run_id))
-        is_whole = Content.written_by(accepted).is_within(content)
+        is_whole = within(seconds_for(call, 0.0), lambda: are_stored(accepted, backend, call.run_id))
     except STORE_ERRORS:
         is_whole = False
     if not is_whole:
         for write in accepted:
             spool.add(write)
-
-
-def complete_run(call: Call, end: RunEnd) -> int:
-    """Write the end of a run and set it to FINISHED; return the number of writes in the spool.
-
-    The call names the store, the run and its folder. In a database that has not failed recently, everything but the
-    files in the folder is written in one transaction.
-
-    Raises:
-        TrackingError: the store refuses a write for good, or the spool cannot be written either.
-    """
-    (outcome,) = complete_runs([(call, end)])
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
-def complete_runs(ends: Sequence[tuple[Call, RunEnd]]) -> list[int | Exception]:
-    """Complete runs as :func:`complete_run` does, one transaction per store; return the result or error of each."""
-    outcomes = [_deliver_some([files_of_end(call)], end) for call, end in ends]
-    by_store: dict[Store, list[int]] = defaultdict(list)
-    for index, (call, _) in enumerate(ends):
-        if not isinstance(outcomes[index], Exception):
-            by_store[call.store].append(index)
-    for store, indices in by_store.items():
-        at_once = _insert_ends(store, [ends[index] for index in indices])
-        for index in indices:
-            outcomes[index] = 0 if at_once else _deliver_some(numbers_of_end(*ends[index]), ends[index][1])
-    return outcomes
-
-
-def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | Exception:
-    """Deliver some of the writes that end a run; if one fails, set the run to FAILED and return the error."""
-    try:
-        return [deliver(write) for write in writes][-1]
-    except Exception as error:
-        with suppress(TrackingError):  # the first failure is reported
-            deliver(writes[0]._replace(operation=END_RUN, arguments=("FAILED", end.end)))
-        return error
-
-
-def is_healthy_database(store: Store, folders: Sequence[str]) -> bool:
-    """Return whether a store is a database that has not failed recently, and none of the folders has a spool."""
-    if backend_of(store).is_server or not retry_budget_of(store).is_full:
-        return False
-    return not any(spool_of(folder).path.exists() for folder in folders)
-
-
-def _insert_ends(store: Store, ends: Sequence[tuple[Call, RunEnd]]) -> bool:
-    """Try to write the ends of runs in one transaction, and return whether that succeeded."""
-    if not is_healthy_database(store, [call.folder for call, _ in ends]):
-        return False
-    from gradclip.tracking.backend.bulk_insert import insert_ends
-
-    with suppress(*STORE_ERRORS):  # the ordinary writes fail too, or succeed
-        return insert_ends(store.uri, [(_store_id(call), end) for call, end in ends])
-    return False
 
 
 def replay(folder: str, adopt: bool) -> int:
@@ -212,14 +140,14 @@ def replay(folder: str, adopt: bool) -> int:
         raise TrackingError(f"{spool.path}: cannot be read or written: {first_line(error)}") from error
 
 
-def _store_id(call: Call) -> str:
-    """Return the store's id of a call's run, which the call may name by its creation tag."""
-    begun = _begun.get(call.run_id)
+def store_id(run: RunAddress | Call) -> str:
+    """Return the store's id of a run, which may be named by its creation tag."""
+    begun = _begun.get(run.run_id)
     if isinstance(begun, TrackingError):
         raise begun
     if begun and begun.experiment_id is not None:
         return begun.run_id
-    return spool_of(call.folder).id_of(begun.run_id if begun else call.run_id)
+    return spool_of(run.folder).id_of(begun.run_id if begun else run.run_id)
 
 
 def _spool(call: Call, spool: Spool) -> None:
@@ -243,14 +171,16 @@ def write_with_retries(call: Call) -> Any:
         UnreachableStoreError: the budget is spent.
         TrackingError: another attempt cannot succeed.
     """
-    budget, pause = retry_budget_of(call.store), FIRST_PAUSE
+    budget, pause = backend_of(call.store).budget, FIRST_PAUSE
     while True:
         try:
             return _write_within_budget(call)
-        except UnreachableStoreError:
+        except UnreachableStoreError as error:
             if budget.left < pause:
                 raise
-        budget.sleep(pause)
+            start = time.monotonic()
+            time.sleep(pause)
+            budget.spend(start, error)
         pause = min(2 * pause, LONGEST_PAUSE)
         call = _as_repeated(call)
 
@@ -265,7 +195,7 @@ def _as_repeated(call: Call) -> Call:
 
 def _write_within_budget(call: Call) -> Any:
     """Write to the store without retries, and spend the time of a failure from the retry budget."""
-    budget, start = retry_budget_of(call.store), time.monotonic()
+    budget, start = backend_of(call.store).budget, time.monotonic()
     budget.check()
     try:
         return write_once(call)
@@ -288,6 +218,6 @@ def write_once(call: Call) -> Any:
     try:
         if not backend.is_server:
             return operate()
-        return within(seconds_for(call, retry_budget_of(call.store).left), operate)
+        return within(seconds_for(call, backend.budget.left), operate)
     except STORE_ERRORS as error:
         raise failure(call.store, call.operation, error) from error

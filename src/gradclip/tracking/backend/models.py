@@ -103,8 +103,7 @@ def _save(model: LoggedModel, run_id: str, files: ModelFiles, folder: Path) -> N
         input_example=example,
         pip_requirements=files.requirements,
     )
-    if files.network:
-        _add_torch(folder, files)
+    _add_torch(folder, files)
 
 
 def _add_torch(folder: Path, files: ModelFiles) -> None:

@@ -52,15 +52,11 @@ class Recovery(Writes):
                 log.error(f"run {run.info.run_id} could not be closed: {printable(first_line(error))}")
 
     def _close_if_dead(self, run: Run) -> None:
-        if _is_empty(run) and self._is_late_duplicate(run):
+        same = self.runs_created_as(run.data.tags.get(keys.CREATION)) if _is_empty(run) else []
+        if any(other.info.status != "RUNNING" for other in same):  # nothing will ever write to this duplicate
             self.client.delete_run(run.info.run_id)
         elif is_dead(run.data.tags):
             self.client.set_terminated(run.info.run_id, "KILLED")
-
-    def _is_late_duplicate(self, run: Run) -> bool:
-        """Return whether the run that this one duplicates has ended, so that nothing will ever write to this one."""
-        creation = run.data.tags.get(keys.CREATION)
-        return any(other.info.status != "RUNNING" for other in self.runs_created_as(creation))
 
     def find_stopped_run(self, run_id: str) -> StoppedRun:
         """Find a run to resume.

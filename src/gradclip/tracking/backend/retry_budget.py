@@ -41,12 +41,6 @@ class RetryBudget:
         now = time.monotonic()
         self._left, self._since, self._reason = self._left_at(start) - (now - start), now, reason
 
-    def sleep(self, seconds: float) -> None:
-        """Wait before another attempt."""
-        start = time.monotonic()
-        time.sleep(seconds)
-        self.spend(start, self._reason)
-
     def check(self) -> None:
         """Raise the last failure if the budget is exceeded.
 

@@ -33,9 +33,8 @@ def tables_of(uri: str) -> dict[str, Table] | None:
     inspector = inspect(engine)
     for name, expected in {**COPIED, **COLUMNS}.items():
         found = {column["name"]: column for column in inspector.get_columns(name)}
-        required = {key for key, column in found.items() if not column["nullable"] and column["default"] is None}
-        if name in COPIED:
-            required = set()
+        needs_value = {key for key, column in found.items() if not column["nullable"] and column["default"] is None}
+        required = needs_value if name in COLUMNS else set()
         if not required <= expected <= found.keys():
             difference = ", ".join(sorted(expected - found.keys()) or sorted(required - expected))
             changed = f"MLflow's table {name} has changed ({difference}); runs are written and read one by one, slowly"

@@ -63,7 +63,7 @@ class Writes(Connection):
         with _without_retries():
             every_tag = shortened_values({**context_tags(), **under, **tags}, MAX_TAG_VAL_LENGTH)
             run = self.client.create_run(experiment_id, start, every_tag, shortened(name, MAX_NAME))
-        self._artifacts[run.info.run_id] = run.info.artifact_uri
+        self.locations[run.info.run_id] = run.info.artifact_uri
         return str(run.info.run_id)
 
     def runs_created_as(self, creation: str | None) -> list[Run]:
@@ -176,7 +176,7 @@ class Writes(Connection):
             return None
         return None if any((root / folder).is_symlink() for folder in name.parents) else root / name
 
-    def keep_checkpoint(self, path: str) -> None:
+    def keep_checkpoint(self, run_id: str, path: str) -> None:
         """Set the checkpoint from which the run resumes; if it is missing, an earlier attempt has done so."""
         with suppress(FileNotFoundError):
             replace(Path(path), Path(path).with_name(Path(CHECKPOINT_FILE).name))
