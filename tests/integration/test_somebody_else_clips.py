@@ -41,6 +41,12 @@ class InAHook(Training):
         clip_grad_norm_(self.parameters(), 0.1)
 
 
+class OnData(Training):
+    def on_before_optimizer_step(self, optimizer):
+        for parameter in self.parameters():
+            parameter.grad.data.clamp_(-0.01, 0.01)
+
+
 class Watching(Training):
     def on_before_optimizer_step(self, optimizer):
         self.norm = torch.stack([p.grad.norm() for p in self.parameters()]).norm()
@@ -72,10 +78,11 @@ def test_an_override_of_lightnings_clipping_is_refused_beside_clip_gradients(lig
     )
 
 
-def test_a_hook_that_clips_again_causes_one_warning(lightning):
-    module = make(lightning, InAHook)
+@pytest.mark.parametrize("training", [InAHook, OnData])
+def test_a_hook_that_clips_again_causes_one_warning(lightning, training):
+    module = make(lightning, training)
     with pytest.warns(
-        UserWarning, match=r"^InAHook\.on_before_optimizer_step changes gradients that ClipGra"
+        UserWarning, match=rf"^{training.__name__}\.on_before_optimizer_step changes gradients that ClipGra"
     ) as caught:
         fit(lightning, module, ClipGradients(Norm(1.0)))
     assert len([warning for warning in caught if "ClipGradients" in str(warning.message)]) == 1
