@@ -33,10 +33,10 @@ from tests.benchmarks.jax_training import seconds_of_jax
 from tests.benchmarks.vectorized import Commands
 
 TOKENS, SEQUENCES = 1024, 8
-FIRST_STEPS, STEPS = 4, 20  # of a turn: those that are not counted, and those that are
-MONITOR_TURNS = 5  # of each variant with the monitor, whose limits are narrower than two equal turns differ
+FIRST_STEPS, STEPS = 4, 20  # steps of a turn before the measurement, and in it
+MONITOR_TURNS = 5  # turns of each variant with the monitor, since equal turns differ by more than its limits allow
 MONITOR, MONITOR_AND_NORM = "GradientMonitor", "GradientMonitor and ClipGradients: norm"
-SECONDS = {"right": 50, "monitor": 150, "stacked": 90, "multirun": 105}  # of each part, at most
+SECONDS = {"right": 50, "monitor": 150, "stacked": 90, "multirun": 105}  # at most, by part
 Row = TypeVar("Row")
 
 
@@ -104,8 +104,8 @@ class Turns(Callback):
         turn, step = divmod(batch_index, FIRST_STEPS + STEPS)
         if step == 0:
             callbacks, trainer.gradient_clip_val = self.variants[turn]
-            trainer.callbacks = [*callbacks, self]  # type: ignore[attr-defined]  # which sees what they took
-            for callback in callbacks:  # of which Lightning knows from its next hook on
+            trainer.callbacks = [*callbacks, self]  # type: ignore[attr-defined]  # it measures what they took
+            for callback in callbacks:  # Lightning calls them from its next hook on
                 callback.setup(trainer, module, "fit")
                 callback.on_fit_start(trainer, module)
                 callback.on_train_start(trainer, module)

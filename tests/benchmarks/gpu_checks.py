@@ -38,14 +38,14 @@ from tests.benchmarks.speed import compose_main_job
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ON_GPU = DEVICE.type == "cuda"
 SEEDS = 20
-SCALE = 2.0**124  # of a loss on a CPU: float32 overflows there as float16 does on a GPU
+SCALE = 2.0**124  # loss scale on a CPU: float32 overflows there as float16 does on a GPU
 STACKED = (  # training runs, by what they change of the tutorial's
     (),
     ("clip=skip", "clip.value=300.0", "optimizer=adamw"),
     ("clip=adaptive", "clip.value=0.01", "model=gru", "data=adding", "data.length=10", "data.steps_per_epoch=8",
      "data.test_sequences=100", "data.validation_sequences=100", "trainer.accumulate_grad_batches=2"),
 )  # fmt: skip
-PATIENCE = timedelta(seconds=60)  # of one process for another
+PATIENCE = timedelta(seconds=60)  # how long one process waits for another
 STATISTICS = ("loss", "norms", "norms_clipped", "weights", "updates")
 Check = Callable[[], str]  # says what was seen; an AssertionError where it is wrong
 Rows = DataLoader[tuple[Tensor, ...]]

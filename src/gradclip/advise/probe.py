@@ -40,12 +40,12 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.stored_runs import StoredRun
 from gradclip.training.components import choose_device
 
-SHORT_EPOCHS = 5  # of the first round; a tenth of the run's epochs if that is more
+SHORT_EPOCHS = 5  # first round; a tenth of the run's epochs if that is more
 MAX_STEPS = 2000  # per training, which takes seconds for a small network
 FAR_BELOW = 0.01  # threshold of the run that measures norms, relative to the median norm before the explosion
 DECADES = (1.0, 0.1, 0.01, 0.001, 0.0001)  # thresholds, relative to the median norm before the explosion
 KEPT_OTHERS = 3  # unclipped candidates for the second round; one with a slow start may still end well
-SEEDS = range(3)  # of the second round; the first round trains the first seed only
+SEEDS = range(3)  # second round; the first round trains the first seed only
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ class GradientMonitor(Callback):
         self._effect = effect_after(self, trainer, pl_module)
         restored, self._restored = self._restored or {}, None
         self._folder = Path(trainer.default_root_dir)
-        self._hook_optimizers(trainer)
+        self._watch_optimizers(trainer)
         for name, watched in self._watched.items():
             if name in restored:
                 watched.monitor.restore(restored[name])
@@ -161,7 +161,7 @@ class GradientMonitor(Callback):
         """Store the index of the batch."""
         self._batch = batch_idx
         self._optimizer_steps.start_batch()
-        self._hook_optimizers(trainer)
+        self._watch_optimizers(trainer)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record that the batch has had a backward pass."""
@@ -169,7 +169,7 @@ class GradientMonitor(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        watched = self._hook_optimizers(trainer)[id(optimizer)]
+        watched = self._watch_optimizers(trainer)[id(optimizer)]
         may_be_skipped = self._optimizer_steps.scaler is not None
         is_ended = watched.monitor.is_open and (watched.monitor.is_updated or may_be_skipped)
         if is_ended and not pl_module.automatic_optimization:
@@ -185,7 +185,7 @@ class GradientMonitor(Callback):
         """Add the step to the record if this batch ended one."""
         if (loss := returned_loss(outputs)) is not None:
             self._losses.append(loss)
-        extremes, current = batch_extremes(batch), self._hook_optimizers(trainer).values()
+        extremes, current = batch_extremes(batch), self._watch_optimizers(trainer).values()
         for watched in current:
             watched.monitor.add_batch(extremes)
         stepped = [watched for watched in self._watched.values() if watched.monitor.is_open]
@@ -260,8 +260,8 @@ class GradientMonitor(Callback):
             text = "the record in the checkpoint is from an older version; starting a new record"
             warnings.warn(f"GradientMonitor: {text}", stacklevel=2)
 
-    def _hook_optimizers(self, trainer: Trainer) -> dict[int, _Watched]:
-        """Return the Trainer's optimizers, with hooks, by ``id``; the user's code may have replaced them."""
+    def _watch_optimizers(self, trainer: Trainer) -> dict[int, _Watched]:
+        """Hook into the Trainer's optimizers, which the user's code may have replaced; return them by ``id``."""
         names = optimizer_names(trainer)
         for optimizer in trainer.optimizers:
             name = names[id(optimizer)]

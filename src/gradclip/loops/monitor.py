@@ -71,7 +71,7 @@ class OptimizerMonitor:
         self._scaler_skipped = 0  # number of the latest steps in a row
         self._interval = 1  # steps between two measurements of updates
         self._rates: list[tuple[dict[str, int], list[Any]]] = []  # by step: group of each parameter, rate of each group
-        self._learning_rates: dict[str, float] = {}  # of each parameter, up to the divergence
+        self._learning_rates: dict[str, float] = {}  # by parameter, up to the divergence
         self._found_inf: Tensor | None = None  # a loss scaler's flag for a fused optimizer: not 0 to skip the step
         self._handles: list[RemovableHandle] = []
         self._batches: list[list[Tensor]] = []  # extremes of the batches since the last step

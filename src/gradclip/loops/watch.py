@@ -98,9 +98,9 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
             CLIPPED.add(self.optimizer)
         self._monitor = OptimizerMonitor(model, self.optimizer, effect_of(clipper), updates_every)
         self._monitor.hook(self.optimizer, measures_clipped=False)
-        self._losses: list[Tensor] = []  # of the batches since the last step
-        self._depth = 0  # of nested steps
-        self._closure: Closure | None = None  # of the latest step
+        self._losses: list[Tensor] = []  # one for each batch since the last step
+        self._depth = 0  # number of nested steps
+        self._closure: Closure | None = None  # the wrapped closure of the latest step
         self._latest: tuple[Tensor | None, int | None] = (None, 0)  # the first gradient and its version after clipping
         self._handles = [
             self.optimizer.register_step_pre_hook(uncompiled(self._before_step)),

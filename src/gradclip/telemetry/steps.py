@@ -61,7 +61,7 @@ class Recorder(ABC):
         self._scalars: list[list[Tensor]] = []  # for each step: the loss and four batch extremes
         self._flags: list[_Flags] = []
         self._scaler_skipped: list[bool | Tensor | None] = []
-        self._has_gradients = self._keeps_gradients = False  # of the step that is being recorded
+        self._has_gradients = self._keeps_gradients = False  # in the step that is being recorded
         self.is_open = self._is_clipped = self.is_updated = False
 
     @property

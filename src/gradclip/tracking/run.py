@@ -84,7 +84,7 @@ class TrackedRun:
             self._id = resumed.run_id
             begin = self._call(Operations.reopen_run, all_tags)
         else:
-            (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # of an earlier run, which this one must not resume from
+            (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # an earlier run's; this run must not resume from it
             self._id = uuid4().hex  # a creation tag, which identifies the run to the tracking process
             create = (name, all_tags | {keys.CREATION: self._id}, parent, now())
             begin = Call(store, Operations.create_run.__name__, self._id, create, str(folder))
