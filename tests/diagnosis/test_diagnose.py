@@ -50,6 +50,8 @@ UPDATES = {"update/ratio/w": np.full(STEPS, 1e-7)}
 CASES: dict[str, tuple[str, tuple[Log, dict[str, Any]], tuple[Log, dict[str, Any]]]] = {
     "diverged": ("explosion", (log(replaced(-1, np.nan)), {}), (log(replaced(100, np.nan)), {})),
     "grows without bound": ("explosion", (log(np.geomspace(1, 1e9, STEPS)), {}), (log(UPWARD), {})),
+    "all zero": ("zero gradients", (log(np.zeros(STEPS)), {}), (log(np.full(STEPS, np.nan)), {})),
+    "none finite": ("no finite gradient", (log(np.full(STEPS, np.nan)), {}), (log(np.zeros(STEPS)), {})),
     "spike": ("spikes", (log(replaced(100, 30.0)), {}), (log(replaced(0, 30.0)), {})),
     "after clipping": ("clipped norms", (log(np.minimum(CALM, 1.0)), {}), (log(), {})),
     "after clipping, always": ("clipped norms", (log(np.ones(STEPS)), {}), (clipped(0.5) | {"grad_norm": CALM}, {})),

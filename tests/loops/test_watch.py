@@ -672,6 +672,17 @@ def test_an_optimizer_that_another_watch_clips_is_refused():
     second.close()
 
 
+def test_a_watch_beside_one_that_clips_records_the_clipped_gradients():
+    model = network()
+    optimizer = sgd(model)
+    with (
+        gradclip.watch(model, optimizer) as measuring,
+        gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as clipping,
+    ):
+        train(model, optimizer, batches())
+    np.testing.assert_array_equal(measuring.record.norm_clipped, clipping.record.norm_clipped)
+
+
 def test_the_losses_of_an_evaluation_are_not_recorded():
     model = network()
     optimizer = sgd(model)

@@ -164,10 +164,10 @@ def measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) 
         folder: folder of its multirun.
 
     Raises:
-        ConfigError: the run that is advised on has no finite gradient.
+        ConfigError: the run that is advised on has no finite gradient above zero.
     """
     if evidence.norms is None:
-        raise ConfigError("the run has no finite gradient from which to choose a threshold for a probe")
+        raise ConfigError("the run has no finite gradient above zero from which to choose a threshold for a probe")
     threshold = rounded(evidence.norms.p50 * FAR_BELOW)
     changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={SHORT_EPOCHS}"]
     settings = [merge(evidence.training.command or (), changes)]
@@ -198,7 +198,7 @@ def try_candidates(
         raise ConfigError(f"an epoch has {steps:,} steps, which would take long; probe=true runs the probe anyway")
     short, long = epochs_of_rounds(config.trainer.max_epochs, steps)
     if not (first := candidates(evidence)):
-        raise ConfigError("no step had a finite gradient, and the run's settings leave nothing else to try")
+        raise ConfigError("no step had a finite gradient above zero, and the run's settings leave nothing else to try")
     tried, runs = _train(first, base, SEEDS[:1], short, tracking, folder / "first")
     if chosen := second_round([*zip(first, tried, strict=True)], evidence.training.schedule):
         diverged = [result for result in tried if not np.isfinite(result.error)]

@@ -264,7 +264,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.record_gradients(self.flush)
         if self._clipper is not None:
             self._clipper.clip(self._monitor.read_parameters())
-        self._monitor.record_clipped()
+        if self._clipper is not None or self.optimizer not in CLIPPED:  # a later watch may clip in this step
+            self._monitor.record_clipped()
         self._latest = self._first_gradient()
 
     def _after_step(self, *arguments: object) -> None:
