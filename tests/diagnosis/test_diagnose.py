@@ -86,6 +86,10 @@ def test_a_finding_is_made_but_not_for_a_near_miss(case: str) -> None:
     assert kind not in problems(near_miss, **known_of_near_miss)
 
 
+def test_norms_of_zero_are_not_taken_for_clipped_norms() -> None:
+    assert problems(log(np.zeros(STEPS))) == {"zero gradients"}
+
+
 def test_a_calm_log_is_healthy() -> None:
     diagnosis = diagnose(log(), optimizer="adamw", max_norm=1.0)
     assert diagnosis.is_healthy

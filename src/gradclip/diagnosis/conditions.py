@@ -178,7 +178,7 @@ def are_clipped_already(norms: Floats) -> bool:
         (True, False)
     """
     at_maximum = fraction_at_maximum(norms)
-    if len(norms) < FEW_NORMS or at_maximum < AT_MAXIMUM:
+    if len(norms) < FEW_NORMS or at_maximum < AT_MAXIMUM or norms.max() == 0:
         return False
     _, counts = np.unique(norms[norms < norms.max() * (1 - EQUAL)], return_counts=True)
     return at_maximum * len(norms) > ROUNDED * int(counts.max(initial=0))

@@ -109,10 +109,8 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
 def _unusable(evidence: Evidence) -> Finding:
     """Return a finding on a run without a single gradient that is finite and not zero."""
     if evidence.finite_norms.size:
-        text = (
-            "Every finite gradient is zero, so training changes nothing: check that the loss depends on the weights, "
-        )
-        return Finding("zero gradients", f"{text}and that units are not dead (ReLU) or saturated.", is_problem=True)
+        text = "Every finite gradient is zero, so nothing is learned: check that the loss depends on the weights, and "
+        return Finding("zero gradients", f"{text}that units are neither dead (ReLU) nor saturated.", is_problem=True)
     text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
     return Finding("no finite gradient", text, is_problem=True)
 
