@@ -46,6 +46,15 @@ class Overwriting(torch.optim.SGD):
         return loss
 
 
+class Clearing(torch.optim.SGD):
+    """An optimizer that clears the gradients in its own step."""
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        self.zero_grad()
+        return loss
+
+
 class Unhookable(torch.optim.Optimizer):
     """A wrapper that does not call the constructor of its base class, as some wrappers do."""
 
@@ -95,13 +104,15 @@ def test_the_training_is_unchanged_and_every_step_is_measured(lightning, kind):
     assert not monitor.record.skipped.any()
 
 
-def test_gradients_that_the_optimizer_changes_are_recorded_as_used(lightning):
+@pytest.mark.parametrize("changing", [Overwriting, Clearing])
+def test_gradients_that_the_optimizer_changes_are_recorded_as_used(lightning, changing):
     records = []
-    for kind in (Overwriting, torch.optim.SGD):
+    for kind in (changing, torch.optim.SGD):
         monitor = GradientMonitor()
         module = make(lightning, Optimized, lambda module, kind=kind: kind(module.parameters(), lr=0.01))
         fit(lightning, module, monitor, ClipGradients(Norm(0.5)))
         records.append(monitor.record)
+    assert not records[0].skipped.any()
     for column in ("norms", "norms_clipped", "weights", "updates"):
         np.testing.assert_allclose(getattr(records[0], column), getattr(records[1], column), rtol=1e-5)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from gradclip import ClipGradients, GradientMonitor, Norm
+from gradclip import ClipGradients, GradientMonitor, Norm, Value, watch
 from gradclip.errors import TrainerError
 from tests.support.small_trainings import Training, fit, make
 
@@ -68,6 +68,18 @@ def test_the_angle_of_a_callback_that_clips_is_measured(lightning):
     monitor, module = GradientMonitor(), make(lightning)
     fit(lightning, module, monitor, Clipping())
     np.testing.assert_allclose(monitor.record.cosine, module.cosines, rtol=1e-5)
+
+
+def test_the_angle_of_a_watch_that_clips_is_measured(lightning):
+    class WithWatch(Training):
+        def on_fit_start(self):
+            self.watch = watch(self, self.trainer.optimizers[0], Value(0.1))
+
+    monitor, module = GradientMonitor(), make(lightning, WithWatch)
+    fit(lightning, module, monitor)
+    assert (monitor.record.cosine < 0.9).any()
+    np.testing.assert_allclose(monitor.record.cosine, module.watch.record.cosine, rtol=1e-5)
+    np.testing.assert_allclose(monitor.record.norm_clipped, module.watch.record.norm_clipped, rtol=1e-6)
 
 
 def test_an_override_of_lightnings_clipping_is_refused_beside_clip_gradients(lightning):

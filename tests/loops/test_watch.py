@@ -677,10 +677,12 @@ def test_a_watch_beside_one_that_clips_records_the_clipped_gradients():
     optimizer = sgd(model)
     with (
         gradclip.watch(model, optimizer) as measuring,
-        gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as clipping,
+        gradclip.watch(model, optimizer, gradclip.Value(LIMIT)) as clipping,
     ):
         train(model, optimizer, batches())
     np.testing.assert_array_equal(measuring.record.norm_clipped, clipping.record.norm_clipped)
+    np.testing.assert_array_equal(measuring.record.cosine, clipping.record.cosine)
+    assert (clipping.record.cosine < 1).any()
 
 
 def test_the_losses_of_an_evaluation_are_not_recorded():

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from torch import Tensor, nn
@@ -154,8 +155,8 @@ class OptimizerMonitor:
         self._latest_rates = (self._parameters.group_of, group_rates(self.optimizer))
 
     def record_clipped(self) -> None:
-        """Measure the gradients after clipping; after the step, if hooks of other code may still change them."""
-        if self.is_open and not has_foreign_hooks(self.optimizer):
+        """Measure the gradients after clipping; wait until after the step if other hooks may still change them."""
+        if self.is_open and not self._are_changed_elsewhere():
             self._recorder.record_clipped()
 
     def _record_update(self, *arguments: object) -> None:
@@ -242,7 +243,7 @@ class OptimizerMonitor:
         """Update the recorder if the parameters that the optimizer trains have changed; frozen ones are left out."""
         named = self.read_parameters()
         are_trained = [parameter.requires_grad or parameter.grad is not None for parameter in named.values()]
-        effect = Effect.ANY if has_foreign_hooks(self.optimizer) else self._effect
+        effect = Effect.ANY if self._are_changed_elsewhere() else self._effect
         is_same = effect is self._recorder.effect
         if is_same and named is self._named and are_trained == self._are_trained:
             return
@@ -254,6 +255,10 @@ class OptimizerMonitor:
         self._recorder = make_recorder(trained, effect)
         size = sum(parameter.numel() for _, parameter in trained)
         self._interval = self._updates_every or default_updates_every(size)
+
+    def _are_changed_elsewhere(self) -> bool:
+        """Return whether hooks of the optimizer that do not belong to this monitor's loop may change gradients."""
+        return has_foreign_hooks(self.optimizer) or CLIPPING.get(id(self.optimizer), self) is not self
 
     def _find_divergence(self, block: GradientRecord, rates: Sequence[tuple[dict[str, int], list[Any]]]) -> None:
         """Check whether a block diverged, and store the learning rates of that step, or else of the last step."""
@@ -268,6 +273,10 @@ class OptimizerMonitor:
         group_of, of_groups = rates[row]
         numbers = [np.nan if rate is None else float(rate) for rate in of_groups]
         self._learning_rates = {name: numbers[group] for name, group in group_of.items()}
+
+
+CLIPPING: WeakValueDictionary[int, OptimizerMonitor] = WeakValueDictionary()
+"""The monitors of the watches that clip, by ``id`` of the optimizer."""
 
 
 def check_intervals(**steps: int | None) -> None:

@@ -4,7 +4,6 @@ import warnings
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper, effect_of
-from gradclip.loops.monitor import OptimizerMonitor, check_intervals
+from gradclip.loops.monitor import CLIPPING, OptimizerMonitor, check_intervals
 from gradclip.loops.optimizers import Closure, closure_of, replace_closure, uncompiled
 from gradclip.loops.scaled_steps import ScaledSteps, check_unscaled
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
@@ -28,7 +27,6 @@ from gradclip.telemetry.steps import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps
 Loss = TypeVar("Loss", Tensor, float)
-CLIPPED: WeakSet[Optimizer] = WeakSet()  # the optimizers whose gradients an open watch clips
 
 
 class watch:  # noqa: N801  # called like a function, as torch.no_grad is
@@ -91,12 +89,13 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._clipper = None
         if clipper is not None:
             check_clipper("clipper", clipper)
-            if self.optimizer in CLIPPED:
+            if id(self.optimizer) in CLIPPING:
                 got = f"got {type(self.optimizer).__name__}, which another watch clips"
                 raise TrainerError(f"optimizer: {got}; close that watch, or combine the clippers by gradclip.Chain")
             self._clipper = InPlaceClipper(clipper, model)
-            CLIPPED.add(self.optimizer)
         self._monitor = OptimizerMonitor(model, self.optimizer, effect_of(clipper), updates_every)
+        if clipper is not None:
+            CLIPPING[id(self.optimizer)] = self._monitor
         self._monitor.hook(self.optimizer, measures_clipped=False)
         self._losses: list[Tensor] = []  # one for each batch since the last step
         self._depth = 0  # number of nested steps
@@ -176,7 +175,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
 
     def _detach(self) -> None:
         if self._clipper is not None and self._handles:
-            CLIPPED.discard(self.optimizer)
+            CLIPPING.pop(id(self.optimizer), None)
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -264,8 +263,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.record_gradients(self.flush)
         if self._clipper is not None:
             self._clipper.clip(self._monitor.read_parameters())
-        if self._clipper is not None or self.optimizer not in CLIPPED:  # a later watch may clip in this step
-            self._monitor.record_clipped()
+        self._monitor.record_clipped()
         self._latest = self._first_gradient()
 
     def _after_step(self, *arguments: object) -> None:
