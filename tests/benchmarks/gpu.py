@@ -1,7 +1,7 @@
-"""What gradclip costs on a GPU, and whether it is right there: tables in Markdown, in at most eight minutes.
+"""Cost and correctness of gradclip on a GPU: Markdown tables, in at most eight minutes.
 
-``python -m tests.benchmarks.gpu`` takes a CUDA device where there is one. ``--small`` runs the same in little, on a CPU
-too. Names of parts (``right``, ``monitor``, ``stacked``, ``multirun``) run these only. Exit code 1 if a check
+``python -m tests.benchmarks.gpu`` uses a CUDA device if there is one. ``--small`` runs small versions, also on a CPU.
+Names of parts (``right``, ``monitor``, ``stacked``, ``multirun``) run only these parts. The exit code is 1 if a check
 or a part fails.
 """
 
@@ -64,7 +64,7 @@ class Language(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-5)
 
     def rows(self, steps: int) -> DataLoader[tuple[Tensor, ...]]:
-        """So many batches of random tokens."""
+        """Return ``steps`` batches of random tokens."""
         torch.manual_seed(0)
         tokens = torch.randint(0, self.words, (steps * self.sequences, self.length))
         return DataLoader(TensorDataset(tokens), batch_size=self.sequences)

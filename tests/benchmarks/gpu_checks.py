@@ -1,4 +1,4 @@
-"""Whether gradclip is right on a GPU: checks, each of which says what it saw. On a CPU they run as far as that can."""
+"""Checks of gradclip on a GPU; each prints what it measured. On a CPU, they run as far as possible."""
 
 import os
 import socket
