@@ -72,4 +72,4 @@ TELEMETRY_FILE: Final = "telemetry/gradients.parquet"
 HIDDEN_STATES_FILE: Final = "telemetry/hidden_states.parquet"
 MODEL: Final = "model"
 WEIGHTS_FOLDER: Final = "weights"
-WEIGHTS_FILE: Final = "weights/state_dict.pt"  # of a user-defined module
+WEIGHTS_FILE: Final = "weights/state_dict.pt"  # written for a user-defined module

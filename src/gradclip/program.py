@@ -15,7 +15,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 IS_CHECKOUT = not (PACKAGE / "conf").is_dir()  # a wheel contains the configs in the package
-PROJECT_ROOT = PACKAGE.parents[1]  # of a checkout
+PROJECT_ROOT = PACKAGE.parents[1]  # in a checkout
 STARTED_IN = "GRADCLIP_STARTED_IN"  # environment variable: folder where ``gradclip`` was started, for its workers
 SCRIPT = re.compile(r"(?:python )?src/(train|compare|advise|predict|sync)\.py")
 

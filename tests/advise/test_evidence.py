@@ -102,7 +102,7 @@ def test_damaged_telemetry_is_refused(tmp_path: Path, damage: str) -> None:
     changed = {
         "a column is gone": telemetry.drop(columns=keys.GRAD_NORM),
         "text": telemetry.assign(step="one"),
-        "unused text": telemetry.assign(more="1"),  # of any length, so it may not fit in the memory
+        "unused text": telemetry.assign(more="1"),  # text of any length, which may not fit in memory
     }
     changed[damage].to_parquet(path) if damage in changed else path.write_bytes(b"PAR1" + bytes(50))
     with pytest.raises(ConfigError, match=r"^run: got 'x'; its telemetry/"):

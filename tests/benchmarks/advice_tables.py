@@ -64,7 +64,7 @@ TABLES: dict[str, Callable[[], tuple[Inputs, Floats]]] = {
     "60 rows": lambda: _linear(60, 10, seed=3),
     "200 columns": lambda: _linear(400, 200, seed=4),
     "many categories": lambda: categories(400, (40, 20, 7), seed=5),
-    # of the problems HELD_OUT
+    # the problems of HELD_OUT
     "nearly Cauchy noise": lambda: heavy_tailed_noise(20, 1.2, seed=10),
     "target of 1e5": lambda: _times(100, make_friedman2(400, noise=50, random_state=11)),
     "target of 1e-3": lambda: _times(1e-3, make_friedman3(400, noise=0.1, random_state=12)),

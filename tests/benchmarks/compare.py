@@ -37,8 +37,8 @@ PORT = 5987
 def fill(store: Store, runs: int) -> None:
     """Write runs in groups with one threshold each."""
     generator, backend = np.random.default_rng(0), Backend(store)
-    for place in range(runs):
-        group, seed = divmod(place, SEEDS)
+    for index in range(runs):
+        group, seed = divmod(index, SEEDS)
         threshold = 0.01 * 1.2**group
         curve = np.geomspace(1e4, 10 + group, EPOCHS) * generator.lognormal(0, 0.2, EPOCHS)
         run_id = backend.create_run(f"norm={threshold:.4g} seed={seed}", {}, None, None)
@@ -48,7 +48,7 @@ def fill(store: Store, runs: int) -> None:
             for epoch, value in enumerate(curve.tolist(), start=1)
         ]
         norms = (keys.GRAD_NORM_P50, keys.GRAD_NORM_P90, keys.GRAD_NORM_P99, keys.GRAD_NORM_MAX)
-        last = {MSE.final("test"): curve[-1], keys.GRAD_CLIP_FRACTION: 0.5, "place": place} | dict.fromkeys(norms, 5.0)
+        last = {MSE.final("test"): curve[-1], keys.GRAD_CLIP_FRACTION: 0.5, "index": index} | dict.fromkeys(norms, 5.0)
         settings = {"clip.name": "norm", "clip.value": f"{threshold:.4g}", "seed": str(seed)}
         backend.client.log_batch(
             run_id,
@@ -62,14 +62,14 @@ def fill(store: Store, runs: int) -> None:
 class Measured(NamedTuple):
     """Cost of a command: wall time and CPU time in seconds, and the largest process so far in MiB."""
 
-    clock: float
-    processor: float
+    wall: float
+    cpu: float
     memory: float
 
 
 def measure(store: Store, runs: int) -> Measured:
     """Run the comparison command, and return its cost."""
-    command = [sys.executable, str(PROJECT_ROOT / "src/compare.py"), f"runs=metrics.place < {runs}"]
+    command = [sys.executable, str(PROJECT_ROOT / "src/compare.py"), f"runs=metrics.index < {runs}"]
     folders = [f"tracking.artifacts={store.artifacts}", f"hydra.run.dir={store.artifacts}/comparison_{time.time_ns()}"]
     environment = os.environ | {"MLFLOW_TRACKING_URI": store.uri}
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -77,15 +77,15 @@ def measure(store: Store, runs: int) -> Measured:
     assert done.returncode == 0, done.stderr
     assert f"of {runs} runs" in done.stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Measured(time.perf_counter() - start, processor, after.ru_maxrss / 1024)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return Measured(time.perf_counter() - start, cpu, after.ru_maxrss / 1024)
 
 
 @contextmanager
 def server(store: Store) -> Iterator[Store]:
     """Serve a store, and yield it with the address of the server."""
-    places = ["--backend-store-uri", store.uri, "--artifacts-destination", store.artifacts, "--port", str(PORT)]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1", *places]
+    addresses = ["--backend-store-uri", store.uri, "--artifacts-destination", store.artifacts, "--port", str(PORT)]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1", *addresses]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         uri = f"http://127.0.0.1:{PORT}"
         try:
@@ -115,8 +115,8 @@ def main(sizes: list[int]) -> int:
     print("|---|---|---|---|---|")
     for size in sizes:
         one, other = from_sqlite[size], from_server[size]
-        print(f"| {size:,} | {one.clock:.1f} | {one.processor:.1f} | {other.clock:.1f} | {one.memory:.0f} |")
-    limited = [places[1000].clock for places in (from_sqlite, from_server) if 1000 in places]
+        print(f"| {size:,} | {one.wall:.1f} | {one.cpu:.1f} | {other.wall:.1f} | {one.memory:.0f} |")
+    limited = [measured[1000].wall for measured in (from_sqlite, from_server) if 1000 in measured]
     return int(any(value > LIMIT for value in limited))
 
 

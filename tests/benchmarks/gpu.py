@@ -1,7 +1,7 @@
-"""What gradclip costs on a GPU, and whether it is right there: tables in Markdown, in at most eight minutes.
+"""Cost and correctness of gradclip on a GPU: Markdown tables, in at most eight minutes.
 
-``python -m tests.benchmarks.gpu`` takes a CUDA device where there is one. ``--small`` runs the same in little, on a CPU
-too. Names of parts (``right``, ``monitor``, ``stacked``, ``multirun``) run these only. Exit code 1 if a check
+``python -m tests.benchmarks.gpu`` uses a CUDA device if there is one. ``--small`` runs small versions, also on a CPU.
+Names of parts (``right``, ``monitor``, ``stacked``, ``multirun``) run only these parts. The exit code is 1 if a check
 or a part fails.
 """
 
@@ -33,10 +33,10 @@ from tests.benchmarks.jax_training import seconds_of_jax
 from tests.benchmarks.vectorized import Commands
 
 TOKENS, SEQUENCES = 1024, 8
-FIRST_STEPS, STEPS = 4, 20  # of a turn: those that are not counted, and those that are
-MONITOR_TURNS = 5  # of each variant with the monitor, whose limits are narrower than two equal turns differ
+FIRST_STEPS, STEPS = 4, 20  # steps of a turn before the measurement, and in it
+MONITOR_TURNS = 5  # turns of each variant with the monitor, since equal turns differ by more than its limits allow
 MONITOR, MONITOR_AND_NORM = "GradientMonitor", "GradientMonitor and ClipGradients: norm"
-SECONDS = {"right": 50, "monitor": 150, "stacked": 90, "multirun": 105}  # of each part, at most
+SECONDS = {"right": 50, "monitor": 150, "stacked": 90, "multirun": 105}  # at most, by part
 Row = TypeVar("Row")
 
 
@@ -64,19 +64,19 @@ class Language(LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-5)
 
     def rows(self, steps: int) -> DataLoader[tuple[Tensor, ...]]:
-        """So many batches of random tokens."""
+        """Return ``steps`` batches of random tokens."""
         torch.manual_seed(0)
         tokens = torch.randint(0, self.words, (steps * self.sequences, self.length))
         return DataLoader(TensorDataset(tokens), batch_size=self.sequences)
 
 
 def in_time(rows: Iterable[Row], seconds: float, growth: float = 1.0) -> Iterator[Row]:
-    """Yield the rows of a table as long as the time lasts, and say how many are left out.
+    """Yield the rows of a table until the time is over, and print which rows are left out.
 
     Args:
         rows: what to measure, one after the other.
         seconds: time of the table.
-        growth: how many times longer a row may take than those before it.
+        growth: how many times longer a row may take than the longest so far.
     """
     start, left, longest = time.perf_counter(), list(rows), 0.0
     while left and time.perf_counter() - start + growth * longest <= seconds:
@@ -84,11 +84,11 @@ def in_time(rows: Iterable[Row], seconds: float, growth: float = 1.0) -> Iterato
         yield left.pop(0)
         longest = max(longest, time.perf_counter() - began)
     if left:
-        print(f"\nLeft out, for the time of this part is over: {', '.join(map(str, left))}.", flush=True)
+        print(f"\nLeft out, since the time of this part is over: {', '.join(map(str, left))}.", flush=True)
 
 
 class Turns(Callback):
-    """Steps of one training run in turns, each with other callbacks, so that all turns share its warm-up.
+    """Callback that measures the steps of one training run in turns with different callbacks, which share a warm-up.
 
     Args:
         variants: callbacks and ``gradient_clip_val`` of each turn.
@@ -104,8 +104,8 @@ class Turns(Callback):
         turn, step = divmod(batch_index, FIRST_STEPS + STEPS)
         if step == 0:
             callbacks, trainer.gradient_clip_val = self.variants[turn]
-            trainer.callbacks = [*callbacks, self]  # type: ignore[attr-defined]  # which sees what they took
-            for callback in callbacks:  # of which Lightning knows from its next hook on
+            trainer.callbacks = [*callbacks, self]  # type: ignore[attr-defined]  # it measures what they took
+            for callback in callbacks:  # Lightning calls them from its next hook on
                 callback.setup(trainer, module, "fit")
                 callback.on_fit_start(trainer, module)
                 callback.on_train_start(trainer, module)
@@ -122,17 +122,17 @@ class Turns(Callback):
 
 
 def _now() -> float:
-    """The time, in seconds, once the device has done its work."""
+    """Return the time in seconds, after the device has finished its work."""
     if ON_GPU:
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def ratios(module: Language, names: Sequence[str], precision: str) -> tuple[float, list[float]]:
-    """Milliseconds of a step with Lightning's clipping, and what a step of each variant takes over it.
+    """Return the milliseconds of a step with Lightning's clipping, and the ratio of each variant's step to it.
 
-    Every variant is measured between two turns with Lightning's clipping, whose mean counts. Of several turns of a
-    variant the median counts.
+    Each turn of a variant is compared with the mean of the two turns with Lightning's clipping around it. A variant's
+    ratio is the median of its turns.
     """
     order = [name for name in names for _ in range(MONITOR_TURNS if MONITOR in name else 1)]
     variants = [_plain(), *chain.from_iterable((_variant(name), _plain()) for name in order)]
@@ -140,8 +140,8 @@ def ratios(module: Language, names: Sequence[str], precision: str) -> tuple[floa
     fit(module, module.rows(len(variants) * (FIRST_STEPS + STEPS)), [turns], precision=precision)
     plain, measured = turns.milliseconds[::2], turns.milliseconds[1::2]
     around = [(before + after) / 2 for before, after in pairwise(plain)]
-    found = [(name, taken / base) for name, taken, base in zip(order, measured, around, strict=True)]
-    return median(plain), [median(ratio for of, ratio in found if of == name) for name in names]
+    found = [(name, step / base) for name, step, base in zip(order, measured, around, strict=True)]
+    return median(plain), [median(ratio for variant, ratio in found if variant == name) for name in names]
 
 
 def _plain() -> tuple[list[Callback], float | None]:
@@ -149,7 +149,7 @@ def _plain() -> tuple[list[Callback], float | None]:
 
 
 def _variant(name: str) -> tuple[list[Callback], float | None]:
-    """The callbacks of a row of the table, and Lightning's threshold where they do not clip."""
+    """Return the callbacks of a row of the table, and Lightning's threshold if they do not clip."""
     if name == MONITOR:
         return [GradientMonitor()], 1.0
     monitors: list[Callback] = [GradientMonitor()] if name == MONITOR_AND_NORM else []
@@ -157,7 +157,7 @@ def _variant(name: str) -> tuple[list[Callback], float | None]:
 
 
 def monitor_table(small: bool) -> None:
-    """Print what the monitor and each clipper cost a step, over a step with Lightning's own clipping."""
+    """Print the ratio of a step with the monitor or a clipper to a step with Lightning's own clipping."""
     torch.set_float32_matmul_precision("high")  # TF32, which users of such GPUs choose
     module = Language(small)
     parameters = sum(parameter.numel() for parameter in module.parameters())
@@ -172,7 +172,7 @@ def monitor_table(small: bool) -> None:
 
 
 def stacked_table(small: bool) -> None:
-    """Print the seconds of stacked training runs, and those of a JAX program beside them."""
+    """Print the seconds of stacked training runs and of the same training runs in JAX."""
     keep_freed_memory()
     has_jax = find_spec("jax") is not None
     print(
@@ -184,7 +184,7 @@ def stacked_table(small: bool) -> None:
         start = time.perf_counter()
         ended = list(training.run())
         trained = time.perf_counter()
-        results = sum(1 for _ in chain.from_iterable(ended))  # which are made one by one
+        results = sum(1 for _ in chain.from_iterable(ended))  # results are computed one by one
         assert results == replicas
         taken = f"{trained - start:.2f} | {time.perf_counter() - trained:.2f}"
         jax = f"{seconds_of_jax(replicas, epochs):.2f}" if has_jax else "not installed"
@@ -203,7 +203,7 @@ def multirun_table(small: bool) -> None:
 
 
 def check_table(_: bool) -> None:
-    """Print what each check saw.
+    """Print what each check measured.
 
     Raises:
         AssertionError: a check failed.
@@ -213,7 +213,7 @@ def check_table(_: bool) -> None:
     for name in in_time(CHECKS, SECONDS["right"]):
         try:
             seen = CHECKS[name]()
-        except Exception as error:  # whatever goes wrong on this device is what is asked
+        except Exception as error:  # a check reports whatever fails on this device
             failed.append(name)
             seen = f"FAILED: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
         print(f"| {name} | {seen} |", flush=True)
@@ -238,15 +238,15 @@ def main(arguments: list[str]) -> int:
     warnings.filterwarnings("ignore")
     name = torch.cuda.get_device_name() if ON_GPU else "a CPU: there is no GPU here"
     if not ON_GPU:
-        torch.set_num_threads(1)  # more of them wait for one another on a busy machine
-    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # else JAX takes most of the memory that torch needs
+        torch.set_num_threads(1)  # several threads wait for each other on a busy machine
+    os.environ["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"  # otherwise JAX takes most of the memory that torch needs
     print(f"On {name}, torch {torch.__version__}.")
     failed, start = False, time.perf_counter()
     for part in options.parts or PARTS:
         print()
         try:
             PARTS[part](options.small)
-        except Exception:  # the other parts may work, on a device that is there for a while only
+        except Exception:  # the other parts may work, and the device is lent for a short time
             failed = True
             traceback.print_exc()
     print(f"\n{time.perf_counter() - start:.0f} seconds.")

@@ -1,4 +1,4 @@
-"""Whether gradclip is right on a GPU: checks, each of which says what it saw. On a CPU they run as far as that can."""
+"""Checks of gradclip on a GPU; each prints what it measured. On a CPU, they run as far as possible."""
 
 import os
 import socket
@@ -38,16 +38,16 @@ from tests.benchmarks.speed import compose_main_job
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ON_GPU = DEVICE.type == "cuda"
 SEEDS = 20
-SCALE = 2.0**124  # of a loss on a CPU: float32 overflows there as float16 does on a GPU
-STACKED = (  # training runs, by what they change of the tutorial's
+SCALE = 2.0**124  # loss scale on a CPU: float32 overflows there as float16 does on a GPU
+STACKED = (  # training runs, by the settings that differ from the tutorial's
     (),
     ("clip=skip", "clip.value=300.0", "optimizer=adamw"),
     ("clip=adaptive", "clip.value=0.01", "model=gru", "data=adding", "data.length=10", "data.steps_per_epoch=8",
      "data.test_sequences=100", "data.validation_sequences=100", "trainer.accumulate_grad_batches=2"),
 )  # fmt: skip
-PATIENCE = timedelta(seconds=60)  # of one process for another
+PATIENCE = timedelta(seconds=60)  # how long one process waits for another
 STATISTICS = ("loss", "norms", "norms_clipped", "weights", "updates")
-Check = Callable[[], str]  # says what was seen; an AssertionError where it is wrong
+Check = Callable[[], str]  # returns what it measured; raises an AssertionError if that is wrong
 Rows = DataLoader[tuple[Tensor, ...]]
 
 
@@ -61,7 +61,7 @@ def fit(module: LightningModule, rows: Any, callbacks: list[Callback], **setting
 
 
 def stacked_training(replicas: int, device: torch.device, epochs: int = 100, *overrides: str) -> StackedTraining:
-    """A training run of so many replicas, the tutorial's by default: thresholds and seeds."""
+    """Return stacked training of ``replicas`` thresholds and seeds, by default of the tutorial's network."""
     base = compose_main_job("sqlite:///unused.db", "unused", f"trainer.max_epochs={epochs}", *overrides)
     seeds = min(SEEDS, replicas)
     value = float(base.clip.value or 0.0)
@@ -110,7 +110,7 @@ def _same(found: GradientRecord, expected: GradientRecord) -> str:
 
 
 def _in_float16() -> dict[str, Any]:
-    """Settings of a Trainer that scales its loss."""
+    """Return settings of a Trainer that scales its loss."""
     if ON_GPU:
         return {"precision": "16-mixed"}
     plugin = MixedPrecision("16-mixed", "cpu", torch.amp.GradScaler("cpu", init_scale=SCALE))
@@ -119,7 +119,7 @@ def _in_float16() -> dict[str, Any]:
 
 
 def check_clippers() -> str:
-    """Each clipper reports on the gradients' device."""
+    """Check that each clipper reports on the gradients' device."""
     gradients = {"weights": torch.ones(3, 2, device=DEVICE), "bias": torch.ones(2, device=DEVICE)}
     for name in METHODS:
         clipper = clipper_of(name)
@@ -174,7 +174,7 @@ def _waiting(is_allowed: bool, what: str) -> Iterator[None]:
 
 
 def check_fused() -> str:
-    """Gradients that a fused optimizer unscales are clipped at their own scale."""
+    """Check that gradients which a fused optimizer unscales are clipped at their own scale."""
     moved = []
     for fused in (False, True):
         module, rows = _line(target=100.0, fused=fused)
@@ -187,7 +187,7 @@ def check_fused() -> str:
 
 
 def check_loss_scale() -> str:
-    """Updates that the loss scaler leaves out are recorded as skipped."""
+    """Check that updates which the loss scaler skips are recorded as skipped."""
     record = _record(*_line(target=100.0), **_in_float16())
     left_out = ~np.isfinite(record.norm)
     assert 0 < left_out.sum() < len(left_out), left_out
@@ -197,7 +197,7 @@ def check_loss_scale() -> str:
 
 
 def check_norms() -> str:
-    """Norms and counts, of ten million elements too, are those of a CPU in float64; a GPU has them from one kernel."""
+    """Check norms and counts, also of ten million elements, against a CPU in float64; a GPU uses one kernel."""
     torch.manual_seed(0)
     long, huge, bad = torch.full((10_000_000,), 0.1), torch.full((70_000,), 3e38), torch.randn(50_000)
     bad[7], bad[40_000] = torch.nan, -torch.inf
@@ -214,7 +214,7 @@ def check_norms() -> str:
 
 
 def check_tracked_run() -> str:
-    """A run without clipping is stored with its record, and its explosion is reported."""
+    """Check that a run without clipping is stored with its record, and that its explosion is reported."""
     with tempfile.TemporaryDirectory() as folder:
         places = {"uri": f"sqlite:///{folder}/mlflow.db", "artifacts": f"{folder}/artifacts"}
         options = {f"tracking.{name}": place for name, place in places.items()} | {"hydra.run.dir": f"{folder}/run"}
@@ -228,7 +228,7 @@ def check_tracked_run() -> str:
 
 
 def check_resume() -> str:
-    """A training run that a checkpoint resumes has the record of one that was never interrupted."""
+    """Check that a resumed training run has the record of an uninterrupted one."""
     module, rows = _line()
     whole = _record(module, rows, max_epochs=2)
     with tempfile.TemporaryDirectory() as folder:
@@ -238,24 +238,24 @@ def check_resume() -> str:
 
 
 def check_compiled() -> str:
-    """A compiled module has the record of the module itself."""
+    """Check that a compiled module has the record of the module itself."""
     module, rows = _line()
     module.network.compile(backend="inductor" if ON_GPU else "aot_eager")  # which needs no compiler
     return _same(_record(module, rows), _record(*_line()))
 
 
 def check_activation_checkpoints() -> str:
-    """Activation checkpointing leaves the record as it is."""
+    """Check that activation checkpointing does not change the record."""
     return _same(_record(*_line(checkpoints=True)), _record(*_line()))
 
 
 def check_process_group() -> str:
-    """The monitor works with the device's process group, of one process."""
+    """Check that the monitor works with the device's process group, of one process."""
     return _same(_records_of_processes(1, DEVICE.type)[0], _record(*_line()))
 
 
 def check_two_processes() -> str:
-    """Two processes have the record of one, on two GPUs or else on a CPU."""
+    """Check that two processes, on two GPUs or else on a CPU, have the record of one."""
     accelerator = "cuda" if torch.cuda.device_count() > 1 else "cpu"
     alone = _record(*_line())
     seen = [_same(record, alone) for record in _records_of_processes(2, accelerator)]

@@ -20,11 +20,11 @@ from gradclip.config.schema import BATCHES
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 
 RANK_CORRELATION = 0.56
-CORRELATION = 2 * sin(pi * RANK_CORRELATION / 6)  # of normal variables with this rank correlation
-SHIFT = norm.ppf(0.7) * sqrt(2)  # of the logarithmic error of a worse setting, in standard deviations of a run
+CORRELATION = 2 * sin(pi * RANK_CORRELATION / 6)  # correlation of normal variables with this rank correlation
+SHIFT = norm.ppf(0.7) * sqrt(2)  # larger logarithmic error of a worse setting, in standard deviations of a run
 LEVEL = 1 - statistics.CONFIDENCE
 SEEDS, GROUPS, TRIALS = (5, 6, 10, 20), 5, 1000
-ARMS = 7  # of a confirmation, including the advice
+ARMS = 7  # arms of a confirmation, including the advice
 RULES = {  # total number of seeds and significance level at each look
     f"`seeds=auto`: {', '.join(map(str, BATCHES))}": (BATCHES, batch_levels(BATCHES)),
     "the same looks, each at 5%": (BATCHES, [LEVEL] * len(BATCHES)),

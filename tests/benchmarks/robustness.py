@@ -28,7 +28,7 @@ from tests.support.fuzzing import attempt, fuzzed_line, malformed_files, table_o
 from tests.support.mlflow_server import Server
 
 LINES, WRITERS, OUTAGES = 200, 16, (1, 10, 60)
-POINTS, PARAMETERS = 2500, 230  # of each writer
+POINTS, PARAMETERS = 2500, 230  # numbers of each writer
 
 
 def outages(folder: Path) -> Iterator[Row]:

@@ -83,7 +83,7 @@ def test_validation_rows_are_taken_from_the_training_rows_with_the_same_seed():
     two, three = diabetes(split_seed=3), diabetes(split_seed=3, validation_fraction=0.2)
     np.testing.assert_array_equal(two.rows["test"], three.rows["test"])
     assert sorted([*three.rows["train"], *three.rows["validation"]]) == sorted(two.rows["train"])
-    assert len(three.rows["validation"]) == 67  # of 331
+    assert len(three.rows["validation"]) == 67  # a fifth of 331
     assert [*two.rows] == ["train", "test"]
     other = diabetes(split_seed=4, validation_fraction=0.2)
     assert set(other.rows["validation"]) != set(three.rows["validation"])

@@ -50,6 +50,8 @@ UPDATES = {"update/ratio/w": np.full(STEPS, 1e-7)}
 CASES: dict[str, tuple[str, tuple[Log, dict[str, Any]], tuple[Log, dict[str, Any]]]] = {
     "diverged": ("explosion", (log(replaced(-1, np.nan)), {}), (log(replaced(100, np.nan)), {})),
     "grows without bound": ("explosion", (log(np.geomspace(1, 1e9, STEPS)), {}), (log(UPWARD), {})),
+    "all zero": ("zero gradients", (log(np.zeros(STEPS)), {}), (log(np.full(STEPS, np.nan)), {})),
+    "none finite": ("no finite gradient", (log(np.full(STEPS, np.nan)), {}), (log(np.zeros(STEPS)), {})),
     "spike": ("spikes", (log(replaced(100, 30.0)), {}), (log(replaced(0, 30.0)), {})),
     "after clipping": ("clipped norms", (log(np.minimum(CALM, 1.0)), {}), (log(), {})),
     "after clipping, always": ("clipped norms", (log(np.ones(STEPS)), {}), (clipped(0.5) | {"grad_norm": CALM}, {})),
@@ -82,6 +84,10 @@ def test_a_finding_is_made_but_not_for_a_near_miss(case: str) -> None:
     kind, (example, known), (near_miss, known_of_near_miss) = CASES[case]
     assert kind in problems(example, **known)
     assert kind not in problems(near_miss, **known_of_near_miss)
+
+
+def test_norms_of_zero_are_not_taken_for_clipped_norms() -> None:
+    assert problems(log(np.zeros(STEPS))) == {"zero gradients"}
 
 
 def test_a_calm_log_is_healthy() -> None:

@@ -35,6 +35,26 @@ class WithoutRate(torch.optim.Optimizer):
         return loss
 
 
+class Overwriting(torch.optim.SGD):
+    """An optimizer that computes its updates in the memory of the gradients."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        loss = closure and torch.enable_grad()(closure)()
+        for parameter in self.param_groups[0]["params"]:
+            parameter.add_(parameter.grad.mul_(-self.param_groups[0]["lr"]))
+        return loss
+
+
+class Clearing(torch.optim.SGD):
+    """An optimizer that clears the gradients in its own step."""
+
+    def step(self, closure=None):
+        loss = super().step(closure)
+        self.zero_grad()
+        return loss
+
+
 class Unhookable(torch.optim.Optimizer):
     """A wrapper that does not call the constructor of its base class, as some wrappers do."""
 
@@ -82,6 +102,19 @@ def test_the_training_is_unchanged_and_every_step_is_measured(lightning, kind):
     assert (monitor.record.norm_clipped <= 0.5 + 1e-6).all()
     assert (monitor.record.updates > 0).all()
     assert not monitor.record.skipped.any()
+
+
+@pytest.mark.parametrize("changing", [Overwriting, Clearing])
+def test_gradients_that_the_optimizer_changes_are_recorded_as_used(lightning, changing):
+    records = []
+    for kind in (changing, torch.optim.SGD):
+        monitor = GradientMonitor()
+        module = make(lightning, Optimized, lambda module, kind=kind: kind(module.parameters(), lr=0.01))
+        fit(lightning, module, monitor, ClipGradients(Norm(0.5)))
+        records.append(monitor.record)
+    assert not records[0].skipped.any()
+    for column in ("norms", "norms_clipped", "weights", "updates"):
+        np.testing.assert_allclose(getattr(records[0], column), getattr(records[1], column), rtol=1e-5)
 
 
 def test_without_an_optimizer_only_the_loss_is_recorded(lightning):

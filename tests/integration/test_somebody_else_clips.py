@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from gradclip import ClipGradients, GradientMonitor, Norm
+from gradclip import ClipGradients, GradientMonitor, Norm, Value, watch
 from gradclip.errors import TrainerError
 from tests.support.small_trainings import Training, fit, make
 
@@ -41,6 +41,12 @@ class InAHook(Training):
         clip_grad_norm_(self.parameters(), 0.1)
 
 
+class OnData(Training):
+    def on_before_optimizer_step(self, optimizer):
+        for parameter in self.parameters():
+            parameter.grad.data.clamp_(-0.01, 0.01)
+
+
 class Watching(Training):
     def on_before_optimizer_step(self, optimizer):
         self.norm = torch.stack([p.grad.norm() for p in self.parameters()]).norm()
@@ -64,6 +70,18 @@ def test_the_angle_of_a_callback_that_clips_is_measured(lightning):
     np.testing.assert_allclose(monitor.record.cosine, module.cosines, rtol=1e-5)
 
 
+def test_the_angle_of_a_watch_that_clips_is_measured(lightning):
+    class WithWatch(Training):
+        def on_fit_start(self):
+            self.watch = watch(self, self.trainer.optimizers[0], Value(0.1))
+
+    monitor, module = GradientMonitor(), make(lightning, WithWatch)
+    fit(lightning, module, monitor)
+    assert (monitor.record.cosine < 0.9).any()
+    np.testing.assert_allclose(monitor.record.cosine, module.watch.record.cosine, rtol=1e-5)
+    np.testing.assert_allclose(monitor.record.norm_clipped, module.watch.record.norm_clipped, rtol=1e-6)
+
+
 def test_an_override_of_lightnings_clipping_is_refused_beside_clip_gradients(lightning):
     with pytest.raises(TrainerError) as caught:
         fit(lightning, make(lightning, InItsPlace), ClipGradients(Norm(1.0)))
@@ -72,10 +90,11 @@ def test_an_override_of_lightnings_clipping_is_refused_beside_clip_gradients(lig
     )
 
 
-def test_a_hook_that_clips_again_causes_one_warning(lightning):
-    module = make(lightning, InAHook)
+@pytest.mark.parametrize("training", [InAHook, OnData])
+def test_a_hook_that_clips_again_causes_one_warning(lightning, training):
+    module = make(lightning, training)
     with pytest.warns(
-        UserWarning, match=r"^InAHook\.on_before_optimizer_step changes gradients that ClipGra"
+        UserWarning, match=rf"^{training.__name__}\.on_before_optimizer_step changes gradients that ClipGra"
     ) as caught:
         fit(lightning, module, ClipGradients(Norm(1.0)))
     assert len([warning for warning in caught if "ClipGradients" in str(warning.message)]) == 1

@@ -64,6 +64,26 @@ def test_a_resumed_training_continues_the_clipper_state(lightning, clipper, tmp_
     assert all(map(torch.equal, weights(whole), weights(rest)))
 
 
+class WithAdam(Training):
+    def configure_optimizers(self):
+        return torch.optim.Adam(self.parameters(), lr=0.01)
+
+
+class Switching(Training):
+    """A training run that continues with another optimizer after four batches."""
+
+    def on_train_batch_start(self, batch, batch_idx):
+        if batch_idx == 4:
+            self.trainer.strategy.optimizers = [WithAdam.configure_optimizers(self)]
+
+
+def test_a_checkpoint_saved_after_the_optimizer_was_replaced_continues_the_clipper_state(lightning, tmp_path):
+    clip = ClipGradients(ZScore(warmup=2))
+    fit(lightning, make(lightning, Switching), clip).save_checkpoint(tmp_path / "half.ckpt")
+    fit(lightning, make(lightning, WithAdam), clip, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
+    assert clip.state["seen"] == 4 + 8
+
+
 @pytest.mark.parametrize(
     ("saving", "resuming"),
     [(Auto(), ZScore(warmup=2)), (Auto(history=3), Auto()), (Chain(Auto()), Chain(ZScore(warmup=2)))],

@@ -46,6 +46,14 @@ class Zeroing(Training):
         optimizer.zero_grad()
 
 
+class Switching(Training):
+    """A training run that continues with another optimizer in its second epoch."""
+
+    def on_train_epoch_start(self):
+        if self.current_epoch == 1:
+            self.trainer.strategy.optimizers = [torch.optim.Adam(self.parameters(), lr=0.01)]
+
+
 class Foreign(Training):
     """A training run of a tensor that is not registered as a parameter of the module."""
 
@@ -88,6 +96,18 @@ def test_parameters_added_later_are_measured_and_nan_before(lightning, settings)
         assert not missing[:, 2:].any()
     np.testing.assert_allclose(record.norm, module.norms, rtol=1e-5)
     assert record.divergence is None
+
+
+def test_an_optimizer_that_replaces_another_is_clipped_and_has_its_own_record(lightning):
+    ours, theirs, monitor = make(lightning, Switching), make(lightning, Switching), GradientMonitor()
+    fit(lightning, ours, monitor, ClipGradients(Norm(0.1)), max_epochs=2)
+    fit(lightning, theirs, gradient_clip_val=0.1, max_epochs=2)
+    torch.testing.assert_close(weights(ours), weights(theirs))
+    first, second = monitor.records["SGD"], monitor.records["Adam"]
+    assert [*first.step, *second.step] == [*range(1, 17)]
+    assert np.isfinite(second.loss).all()
+    assert not second.skipped.any()
+    assert (second.learning_rate == 0.01).all()
 
 
 def test_a_clipper_with_a_state_accepts_new_parameters(lightning):

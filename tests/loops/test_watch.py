@@ -449,6 +449,14 @@ def test_diagnosis_and_explosion_suggest_code_for_a_torch_loop():
         assert "torch.nn.utils.clip_grad_norm_(model.parameters()" in str(advice)
 
 
+def test_an_optimizer_whose_epsilon_is_a_pair_is_diagnosed():
+    model = network()
+    optimizer = torch.optim.Adafactor(model.parameters())
+    with gradclip.watch(model, optimizer) as watch:
+        train(model, optimizer, batches(), watch=watch)
+    assert "epsilon" not in str(watch.diagnose())
+
+
 def test_a_divergence_is_detected_at_the_next_flush():
     model, detected = network(), []
     optimizer = sgd(model)
@@ -495,10 +503,20 @@ class Clearing(torch.optim.SGD):
         return loss
 
 
+class Overwriting(torch.optim.SGD):
+    """An optimizer that computes its updates in the memory of the gradients."""
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for parameter in self.param_groups[0]["params"]:
+            parameter.add_(parameter.grad.mul_(-self.param_groups[0]["lr"]))
+
+
 @pytest.mark.parametrize("size", [4, 300])
-def test_gradients_that_the_optimizer_clears_are_recorded_as_used(size):
+@pytest.mark.parametrize("changing", [Clearing, Overwriting])
+def test_gradients_that_the_optimizer_changes_are_recorded_as_used(changing, size):
     records = []
-    for kind in (Clearing, torch.optim.SGD):
+    for kind in (changing, torch.optim.SGD):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(3, size), nn.Linear(size, size), nn.Linear(size, 1))
         optimizer = kind(model.parameters(), lr=0.001)
@@ -508,6 +526,20 @@ def test_gradients_that_the_optimizer_clears_are_recorded_as_used(size):
     assert not records[0].skipped.any()
     for column in ("norms", "norms_clipped", "weights", "updates"):
         np.testing.assert_allclose(getattr(records[0], column), getattr(records[1], column), rtol=1e-6)
+
+
+@pytest.mark.parametrize("size", [4, 300])
+def test_a_change_of_the_weights_between_two_steps_is_not_an_update(size):
+    model = nn.Linear(size, size)
+    optimizer, updates = torch.optim.SGD(model.parameters(), lr=0.001), []
+    with gradclip.watch(model, optimizer) as watch:
+        for _ in range(3):
+            before = model.weight.detach().clone()
+            train(model, optimizer, [(torch.ones(2, size), torch.zeros(2, size))])
+            updates.append((model.weight - before).norm().item())
+            model.weight.data.clamp_(-0.01, 0.01)  # as in a Wasserstein GAN
+    recorded = watch.record.updates[:, watch.record.names.index("weight")]
+    np.testing.assert_allclose(recorded, updates, rtol=1e-4)
 
 
 def test_a_gradient_whose_elements_share_memory_is_clipped():
@@ -638,6 +670,19 @@ def test_an_optimizer_that_another_watch_clips_is_refused():
     with pytest.raises(TrainerError):
         gradclip.watch(model, optimizer, gradclip.Norm(LIMIT))
     second.close()
+
+
+def test_a_watch_beside_one_that_clips_records_the_clipped_gradients():
+    model = network()
+    optimizer = sgd(model)
+    with (
+        gradclip.watch(model, optimizer) as measuring,
+        gradclip.watch(model, optimizer, gradclip.Value(LIMIT)) as clipping,
+    ):
+        train(model, optimizer, batches())
+    np.testing.assert_array_equal(measuring.record.norm_clipped, clipping.record.norm_clipped)
+    np.testing.assert_array_equal(measuring.record.cosine, clipping.record.cosine)
+    assert (clipping.record.cosine < 1).any()
 
 
 def test_the_losses_of_an_evaluation_are_not_recorded():

@@ -40,12 +40,12 @@ from gradclip.tracking.records import Store
 from gradclip.tracking.stored_runs import StoredRun
 from gradclip.training.components import choose_device
 
-SHORT_EPOCHS = 5  # of the first round; a tenth of the run's epochs if that is more
+SHORT_EPOCHS = 5  # first round; a tenth of the run's epochs if that is more
 MAX_STEPS = 2000  # per training, which takes seconds for a small network
 FAR_BELOW = 0.01  # threshold of the run that measures norms, relative to the median norm before the explosion
 DECADES = (1.0, 0.1, 0.01, 0.001, 0.0001)  # thresholds, relative to the median norm before the explosion
 KEPT_OTHERS = 3  # unclipped candidates for the second round; one with a slow start may still end well
-SEEDS = range(3)  # of the second round; the first round trains the first seed only
+SEEDS = range(3)  # second round; the first round trains the first seed only
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def run_probe(evidence: Evidence, tracking: TrackingSettings, folder: Path, may_
 def _measure_norms(evidence: Evidence, tracking: TrackingSettings, folder: Path) -> Evidence:
     """Train a short run that is clipped far below the norms of the run that is advised on, and return its evidence."""
     if evidence.norms is None:
-        raise ConfigError("the run has no finite gradient from which to choose a threshold for a probe")
+        raise ConfigError("the run has no finite gradient above zero from which to choose a threshold for a probe")
     threshold = rounded(evidence.norms.p50 * FAR_BELOW)
     changes = ["clip=norm", f"clip.value={threshold}", f"trainer.max_epochs={SHORT_EPOCHS}"]
     settings = [merge(evidence.training.command or (), changes)]
@@ -175,7 +175,7 @@ def _try_candidates(
         raise ConfigError(f"an epoch has {steps:,} steps, which would take long; probe=true runs the probe anyway")
     short, long = epochs_of_rounds(config.trainer.max_epochs, steps)
     if not (first := candidates(evidence)):
-        raise ConfigError("no step had a finite gradient, and the run's settings leave nothing else to try")
+        raise ConfigError("no step had a finite gradient above zero, and the run's settings leave nothing else to try")
     tried, runs = _train(first, base, SEEDS[:1], short, tracking, folder / "first")
     if chosen := second_round([*zip(first, tried, strict=True)], evidence.training.schedule):
         diverged = [result for result in tried if not np.isfinite(result.error)]

@@ -14,6 +14,7 @@ from gradclip.clipping.base import Clipper, State, check_clipper
 from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper
 from gradclip.loops.optimizers import OptimizerParameters
+from gradclip.norms.tensors import tensor_norms
 from gradclip.telemetry.rescaled import version_of
 
 
@@ -47,6 +48,7 @@ class ClipGradients(Callback):
         check_clipper("clipper", clipper)
         self.clipper = clipper
         self._clippers: dict[str, InPlaceClipper] = {}  # by name of the optimizer
+        self._parameters: dict[str, OptimizerParameters] = {}
         self._restored: dict[str, Any] | None = None
         self._has_started = False
 
@@ -87,12 +89,10 @@ class ClipGradients(Callback):
             )
         check_whole_gradients(trainer, type(self).__name__)
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, type(self).__name__)
-        names = optimizer_names(trainer).values()
-        self._parameters = {name: OptimizerParameters(pl_module) for name in names}
-        self._clippers = {name: InPlaceClipper(self.clipper, pl_module) for name in names}
-        restored = self._restored or {}
-        for name, clipper in self._clippers.items():
-            clipper.load_state_dict(restored.get("states", {}).get(name) if len(names) > 1 else restored.get("state"))
+        restored, names = self._restored or {}, [*optimizer_names(trainer).values()]
+        states = restored.get("states", dict.fromkeys(names[:1], restored.get("state")))
+        for name in names:
+            self._clipper_of(name, pl_module).load_state_dict(states.get(name))
         self._restored, self._has_started, self._is_first = None, True, True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -108,8 +108,9 @@ class ClipGradients(Callback):
         if not self._optimizer_steps.unscale(optimizer):
             return
         name = optimizer_names(trainer)[id(optimizer)]
+        clipper = self._clipper_of(name, pl_module)
         parameters = self._parameters[name].read(optimizer)
-        self._clippers[name].clip(parameters)
+        clipper.clip(parameters)
         if self._is_first and overrides(pl_module, "on_before_optimizer_step"):
             _warn_if_changed(pl_module, parameters)
         self._is_first = False
@@ -118,7 +119,7 @@ class ClipGradients(Callback):
         """Discard the state of an earlier training run."""
         self._has_started = False
         if stage == "fit":
-            self._clippers = {}
+            self._clippers, self._parameters = {}, {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Discard a checkpoint that no training resumed, and remove the hooks from the optimizers."""
@@ -138,15 +139,22 @@ class ClipGradients(Callback):
         if not self._has_started:  # a tuner that restores its checkpoint during training must not reset the state
             self._restored = state_dict
 
+    def _clipper_of(self, name: str, module: LightningModule) -> InPlaceClipper:
+        """Return the clipper of an optimizer, a new one if the user's code has replaced the optimizer."""
+        if name not in self._clippers:
+            self._clippers[name] = InPlaceClipper(self.clipper, module)
+            self._parameters[name] = OptimizerParameters(module)
+        return self._clippers[name]
+
 
 def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parameter]) -> None:
     """Wrap the module's own hook, which runs next in this step, to warn if it changes the clipped gradients."""
-    own, clipped = module.on_before_optimizer_step, _versions(parameters)
+    own, clipped = module.on_before_optimizer_step, _contents(parameters)
 
     def hook(*arguments: Any, **keywords: Any) -> Any:
         del module.__dict__["on_before_optimizer_step"]
         result = own(*arguments, **keywords)
-        if _versions(parameters) != clipped:
+        if _contents(parameters) != clipped:
             name = type(module).__name__
             text = "changes gradients that ClipGradients has clipped; if it clips too, remove one of the two"
             warnings.warn(f"{name}.on_before_optimizer_step {text}", stacklevel=2)
@@ -155,6 +163,11 @@ def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parame
     module.on_before_optimizer_step = hook  # type: ignore[method-assign]
 
 
-def _versions(parameters: Mapping[str, nn.Parameter]) -> list[tuple[int, int | None]]:
-    """Return the identity and version of each gradient, which show changes without reading values."""
-    return [(id(parameter.grad), version_of(parameter.grad)) for parameter in parameters.values()]
+def _contents(parameters: Mapping[str, nn.Parameter]) -> str:
+    """Return a text that is different after a change of a gradient: identities, versions and norms.
+
+    A change of ``grad.data`` changes no version.
+    """
+    gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
+    norms = tensor_norms(gradients).tolist()
+    return f"{[(id(gradient), version_of(gradient)) for gradient in gradients]} {norms}"

@@ -46,8 +46,7 @@ class GradientMonitor(Callback):
     accumulation and unscaling. If an optimizer evaluates gradients several times in a step, as LBFGS does, the monitor
     measures the last ones. It must come before a :class:`ClipGradients` in the list of callbacks. It ignores parameters
     that are frozen or that the optimizer does not hold; parameters that are unfrozen or added later are measured from
-    then on. If an optimizer sets its gradients to None in its own step, the step is recorded as skipped;
-    :class:`~gradclip.loops.watch.watch` records such steps.
+    then on.
 
     Under manual optimization, each optimizer has its own record. Its steps are numbered as the Trainer counts them,
     over all optimizers. Optimizers are named ``Adam``, ``Adam-1`` and so on, as by Lightning's LearningRateMonitor; so
@@ -141,16 +140,13 @@ class GradientMonitor(Callback):
         check_order(trainer, self)
         warn_of_lost_record(trainer, "GradientMonitor")
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, "GradientMonitor")
-        effect = effect_after(self, trainer, pl_module)
+        self._effect = effect_after(self, trainer, pl_module)
         restored, self._restored = self._restored or {}, None
         self._folder = Path(trainer.default_root_dir)
-        for optimizer in trainer.optimizers:
-            name = optimizer_names(trainer)[id(optimizer)]
-            monitor = OptimizerMonitor(pl_module, optimizer, effect, self.updates_every)
-            watched = _Watched(monitor, StepLogger(f"{name}/" if len(trainer.optimizers) > 1 else ""))
-            self._watched[name] = watched
+        self._watch_optimizers(trainer)
+        for name, watched in self._watched.items():
             if name in restored:
-                monitor.restore(restored[name])
+                watched.monitor.restore(restored[name])
                 watched.step_logger.peak = restored[name]["peak"]
         self._has_started = True
 
@@ -165,6 +161,7 @@ class GradientMonitor(Callback):
         """Store the index of the batch."""
         self._batch = batch_idx
         self._optimizer_steps.start_batch()
+        self._watch_optimizers(trainer)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record that the batch has had a backward pass."""
@@ -172,8 +169,7 @@ class GradientMonitor(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        watched = self._watched[optimizer_names(trainer)[id(optimizer)]]
-        watched.monitor.hook(optimizer)  # a tuner may have replaced the optimizer
+        watched = self._watch_optimizers(trainer)[id(optimizer)]
         may_be_skipped = self._optimizer_steps.scaler is not None
         is_ended = watched.monitor.is_open and (watched.monitor.is_updated or may_be_skipped)
         if is_ended and not pl_module.automatic_optimization:
@@ -189,13 +185,13 @@ class GradientMonitor(Callback):
         """Add the step to the record if this batch ended one."""
         if (loss := returned_loss(outputs)) is not None:
             self._losses.append(loss)
-        extremes = batch_extremes(batch)
-        for watched in self._watched.values():
+        extremes, current = batch_extremes(batch), self._watch_optimizers(trainer).values()
+        for watched in current:
             watched.monitor.add_batch(extremes)
         stepped = [watched for watched in self._watched.values() if watched.monitor.is_open]
         if not stepped:
             return
-        mean = mean_loss(self._losses, trainer.accumulate_grad_batches) if len(self._watched) == 1 else None
+        mean = mean_loss(self._losses, trainer.accumulate_grad_batches) if len(current) == 1 else None
         for watched in stepped:
             self._count_step(trainer, watched, mean, skipped=pl_module.automatic_optimization and mean is None)
         self._losses = []
@@ -263,6 +259,19 @@ class GradientMonitor(Callback):
         if self.state_key in checkpoint and self._restored is None:
             text = "the record in the checkpoint is from an older version; starting a new record"
             warnings.warn(f"GradientMonitor: {text}", stacklevel=2)
+
+    def _watch_optimizers(self, trainer: Trainer) -> dict[int, _Watched]:
+        """Hook into the Trainer's optimizers, which the user's code may have replaced; return them by ``id``."""
+        names = optimizer_names(trainer)
+        for optimizer in trainer.optimizers:
+            name = names[id(optimizer)]
+            if name not in self._watched:
+                monitor = OptimizerMonitor(trainer.lightning_module, optimizer, self._effect, self.updates_every)
+                step_logger = StepLogger(f"{name}/" if len(trainer.optimizers) > 1 else "")
+                step_logger.set_window(total_steps(trainer), self.flush_every)
+                self._watched[name] = _Watched(monitor, step_logger)
+            self._watched[name].monitor.hook(optimizer)
+        return {key: self._watched[name] for key, name in names.items()}
 
     def _count_step(self, trainer: Trainer, watched: _Watched, loss: Tensor | None, skipped: bool = False) -> None:
         """Add a step to the record after its gradients were measured."""

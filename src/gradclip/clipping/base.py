@@ -19,7 +19,7 @@ State = Mapping[str, Tensor]  # the state of an adaptive method; empty for other
 
 
 class Report(NamedTuple):
-    """What a clipper did, as scalar tensors on the gradients' device.
+    """Report of a clipped step, as scalar tensors on the gradients' device.
 
     Attributes:
         norm: global L2 norm before clipping, in loss units per weight unit.

@@ -211,16 +211,16 @@ def error_matrix(groups: Sequence[GroupSummary]) -> Floats | None:
 
 
 def _paired(best: GroupSummary, others: Sequence[GroupSummary], matrix: Floats) -> list[Pair]:
-    twos = [matrix[:, [0, column]] for column in range(1, 1 + len(others))]
-    shared = [two[~np.isnan(two).any(axis=1)].T for two in twos]
-    alike = statistics.holm([statistics.equivalence_p_value(*errors) for errors in shared])
+    two_columns = [matrix[:, [0, column]] for column in range(1, 1 + len(others))]
+    shared = [errors[~np.isnan(errors).any(axis=1)].T for errors in two_columns]
+    equivalences = statistics.holm([statistics.equivalence_p_value(*errors) for errors in shared])
     p_values = statistics.paired_p_values(matrix, best=0)[1:].tolist()
     return [
         _sorted(
             Pair(best, other, statistics.paired_improvement(*errors), p_value, equivalence, paired=True),
             statistics.probability_of_improvement(*errors).value,  # over all runs, since the test compares ranks
         )
-        for other, errors, p_value, equivalence in zip(others, shared, p_values, alike, strict=True)
+        for other, errors, p_value, equivalence in zip(others, shared, p_values, equivalences, strict=True)
     ]
 
 

@@ -64,7 +64,7 @@ class TrainConfig(Settings):
         return Parts(self.model, self.loss, self.optimizer, self.schedule)
 
     @model_validator(mode="after")
-    def _a_module_or_its_parts(self) -> "TrainConfig":
+    def _has_module_or_parts(self) -> "TrainConfig":
         for group in Parts._fields:
             chosen = getattr(self, group)
             if self.module and chosen:
@@ -78,7 +78,7 @@ class TrainConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _a_loss_for_the_target(self) -> "TrainConfig":
+    def _loss_fits_target(self) -> "TrainConfig":
         task = getattr(self.data, "task", "")  # a table's; auto depends on the target, which is read later
         if self.loss is None or isinstance(self.data, OwnData) or task == "auto" or self.loss.name == "auto":
             return self
@@ -89,14 +89,14 @@ class TrainConfig(Settings):
         return self
 
     @model_validator(mode="after")
-    def _a_mark_to_reach(self) -> "TrainConfig":
+    def _can_be_solved(self) -> "TrainConfig":
         if self.trainer.stop_when_solved and (self.module or not isinstance(self.data, TaskSettings)):
             what = f"data={self.data.name} has" if not self.module else "the metric of your own module has"
             raise ValueError(f"trainer.stop_when_solved: got True; {what} no solved_at")
         return self
 
     @model_validator(mode="after")
-    def _a_threshold_to_change(self) -> "TrainConfig":
+    def _threshold_can_change(self) -> "TrainConfig":
         changes = isinstance(self.threshold, ChangingThreshold)
         if changes and (self.clip.value is None or self.clip.name in {"none", "activation"}):
             raise ValueError(
@@ -226,7 +226,7 @@ class AdviseSettings(Settings):
         return BATCHES if self.seeds == "auto" else (self.seeds,)
 
     @model_validator(mode="after")
-    def _one_source(self) -> "AdviseSettings":
+    def _has_one_source(self) -> "AdviseSettings":
         if self.log is not None and (self.run is not None or self.metric is not None):
             raise ValueError(f"log: got {self.log!r}; it cannot be combined with run= or metric=")
         if self.metric is not None and self.norm_column is not None:
@@ -241,7 +241,7 @@ class AdviseSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _what_can_be_trained(self) -> "AdviseSettings":
+    def _can_be_trained(self) -> "AdviseSettings":
         for name in ("probe", "confirm"):
             if getattr(self, name) is True and (self.log is not None or self.metric is not None):
                 raise ValueError(f"{name}: got True; only a run of src/train.py can be trained again")
@@ -252,7 +252,7 @@ class AdviseSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _a_pattern(self) -> "AdviseSettings":
+    def _layer_pattern_has_one_star(self) -> "AdviseSettings":
         if self.layer_columns is not None and self.layer_columns.count("*") != 1:
             raise ValueError(
                 f"layer_columns: got {self.layer_columns!r}; must contain one *, for the name of the tensor"

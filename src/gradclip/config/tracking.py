@@ -23,7 +23,7 @@ class TrackingSettings(Settings):
     trusted_models: list[Pattern]
 
     @model_validator(mode="after")
-    def _a_store(self) -> "TrackingSettings":
+    def _store_is_supported(self) -> "TrackingSettings":
         uri, schemes = self.uri, ("sqlite://", "postgresql", "mysql", "mssql", "http://", "https://")
         if uri is None:
             return self
@@ -38,7 +38,7 @@ class TrackingSettings(Settings):
         return self
 
     @model_validator(mode="after")
-    def _artifacts_in_a_folder(self) -> "TrackingSettings":
+    def _artifacts_are_in_a_folder(self) -> "TrackingSettings":
         if "://" in self.artifacts or not self.artifacts.strip():
             raise ValueError(f"artifacts: got {self.artifacts!r}; must be the path of a folder")
         return self

@@ -10,7 +10,7 @@ from gradclip.config.limits import LARGEST_RATE, MAX_INTEGER
 
 LearningRate = Annotated[float, Field(gt=0, le=LARGEST_RATE, allow_inf_nan=False)]
 WeightDecay = Annotated[float, Field(ge=0, le=LARGEST_RATE, allow_inf_nan=False)]
-DecayRate = FractionOrZero  # of a moving average: momentum, betas, alpha
+DecayRate = FractionOrZero  # fraction that a moving average keeps: momentum, betas, alpha
 TORCH_WITH_MUON = (2, 9)
 
 
@@ -74,7 +74,7 @@ class MuonOptimizer(Settings):
     weight_decay: WeightDecay
 
     @model_validator(mode="after")
-    def _torch_has_it(self) -> "MuonOptimizer":
+    def _torch_has_muon(self) -> "MuonOptimizer":
         installed = version("torch")
         if tuple(map(int, installed.split(".")[:2])) < TORCH_WITH_MUON:
             raise ValueError(

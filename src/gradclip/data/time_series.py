@@ -131,7 +131,7 @@ def _kinds(starts: Rows, lengths: Rows, test_fraction: float, validation_fractio
     """Return the index in ``SPLITS`` of each row's split; the splits are in order of time."""
     before_test = lengths - np.round(lengths * test_fraction).astype(int)
     trains = before_test - np.round(before_test * validation_fraction).astype(int)
-    position = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # of each row within its series
+    position = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # each row's index in its series
     is_validation, is_test = position >= np.repeat(trains, lengths), position >= np.repeat(before_test, lengths)
     return np.where(is_test, 2, np.where(is_validation, 1, 0))
 

@@ -24,7 +24,7 @@ MIN_TENSORS = 3  # with two tensors, one nearly always dominates
 EXPLOSION_FACTOR = 10.0  # multiple of the running median above which a norm is a spike, or an explosion begins
 NEARLY_ALL = 0.95  # fraction of clipped steps from which clipping is the rule
 STEADY = 2.0  # ratio of 90th to 10th percentile of a coefficient that hardly varies: within 41% of its middle
-DEFAULT_EPSILON = 1e-8  # of Adam-like optimizers in torch
+DEFAULT_EPSILON = 1e-8  # the default of torch's Adam-like optimizers
 AT_MAXIMUM = 0.1  # fraction of the norms that equal the largest; without clipping, rarely more than one does
 EQUAL = 1e-4  # relative difference of norms that count as equal: torch divides by the norm plus 1e-6, logs are rounded
 ROUNDED = 2  # factor by which the largest norm must be more frequent than others: logs with few digits repeat values
@@ -178,7 +178,7 @@ def are_clipped_already(norms: Floats) -> bool:
         (True, False)
     """
     at_maximum = fraction_at_maximum(norms)
-    if len(norms) < FEW_NORMS or at_maximum < AT_MAXIMUM:
+    if len(norms) < FEW_NORMS or at_maximum < AT_MAXIMUM or norms.max() == 0:
         return False
     _, counts = np.unique(norms[norms < norms.max() * (1 - EQUAL)], return_counts=True)
     return at_maximum * len(norms) > ROUNDED * int(counts.max(initial=0))

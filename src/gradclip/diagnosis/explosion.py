@@ -20,7 +20,7 @@ from gradclip.telemetry.record import GradientRecord
 HISTORY_STEPS = 50  # steps before the divergence that the report contains
 SHOWN_STEPS = 8  # last steps of the history that the text shows
 SHOWN_ROWS = 8
-OVERRIDES_WIDTH = 42  # of the column of remedies, in characters; longer ones widen it
+OVERRIDES_WIDTH = 42  # characters of the column of overrides; longer ones widen it
 
 Kind = Literal["overflow", "not a number", "finite"]
 

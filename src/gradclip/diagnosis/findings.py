@@ -95,8 +95,7 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
             text += f" {NO_BASIS}" if has_too_few_steps(probe) else " Its threshold was too large."
             yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
     elif norms is None and evidence.steps:
-        text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
-        yield Finding("no finite gradient", text, is_problem=True)
+        yield _unusable(evidence)
     elif norms is not None and evidence.exploded:
         text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; later steps are not used."
         if has_too_few_steps(evidence):
@@ -105,6 +104,15 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
     elif norms is not None and norms.steps < FEW_STEPS:
         text = f"Only {counted(norms.steps, 'step is', 'steps are')} usable, so percentiles are rough."
         yield Finding("few steps", text, {"steps": float(norms.steps)})
+
+
+def _unusable(evidence: Evidence) -> Finding:
+    """Return a finding on a run without a single gradient that is finite and not zero."""
+    if evidence.finite_norms.size:
+        text = "Every finite gradient is zero, so nothing is learned: check that the loss depends on the weights, and "
+        return Finding("zero gradients", f"{text}that units are neither dead (ReLU) nor saturated.", is_problem=True)
+    text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
+    return Finding("no finite gradient", text, is_problem=True)
 
 
 def _of_probe(results: Sequence[ProbeResult]) -> Finding:

@@ -11,7 +11,7 @@ Loop = Literal["command", "lightning", "torch"]  # what trains: our command, a T
 
 @dataclass(frozen=True)
 class How:
-    """How to apply a remedy, in three forms; a form is empty if there is nothing to type.
+    """Instructions for a remedy, in three forms; a form is empty if there is nothing to type.
 
     ``how + other`` applies both.
 

@@ -53,7 +53,7 @@ class FiniteState:
         for row, column in np.argwhere(block.huge):
             state = optimizer.state.get(named[block.names[column]], {})
             averages = [value for value in state.values() if isinstance(value, Tensor) and value.is_floating_point()]
-            if not tensor_norms(averages).isfinite().all():  # of sharded tensors, joined over all processes
+            if not tensor_norms(averages).isfinite().all():  # joins the shards of all processes
                 place = f"update {block.names[column]}"
                 self.found = Divergence(int(block.step[row]), int(block.epoch[row]), place), "overflow"
                 return

@@ -5,6 +5,7 @@ from contextlib import suppress
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ from gradclip.errors import TrainerError
 from gradclip.loops.finite_state import FiniteState
 from gradclip.loops.optimizers import (
     OptimizerParameters,
+    call_before_use,
     check_dense,
     group_rates,
     has_foreign_hooks,
@@ -70,9 +72,9 @@ class OptimizerMonitor:
         self._scaler_skipped = 0  # number of the latest steps in a row
         self._interval = 1  # steps between two measurements of updates
         self._rates: list[tuple[dict[str, int], list[Any]]] = []  # by step: group of each parameter, rate of each group
-        self._learning_rates: dict[str, float] = {}  # of each parameter, up to the divergence
+        self._learning_rates: dict[str, float] = {}  # by parameter, up to the divergence
         self._found_inf: Tensor | None = None  # a loss scaler's flag for a fused optimizer: not 0 to skip the step
-        self._handle: RemovableHandle | None = None
+        self._handles: list[RemovableHandle] = []
         self._batches: list[list[Tensor]] = []  # extremes of the batches since the last step
 
     @property
@@ -115,20 +117,27 @@ class OptimizerMonitor:
         """Return all parameters of the optimizer by name; the same object as before if they have not changed."""
         return self._parameters.read(self.optimizer)
 
-    def hook(self, optimizer: Optimizer) -> None:
-        """Register a hook that measures the weights after each step of the optimizer."""
-        if optimizer is self.optimizer and self._handle is not None:
+    def hook(self, optimizer: Optimizer, measures_clipped: bool = True) -> None:
+        """Register hooks that measure the gradients that the optimizer uses, and the weights after each step.
+
+        Args:
+            optimizer: the optimizer that steps from now on.
+            measures_clipped: whether the hooks measure the gradients; if not, the loop calls :meth:`record_clipped`.
+        """
+        if optimizer is self.optimizer and self._handles:
             return
         self.unhook()
         self.optimizer = optimizer
         with suppress(AttributeError):  # an optimizer may not have called its base class's constructor
-            self._handle = optimizer.register_step_post_hook(uncompiled(self._record_update))
+            if measures_clipped:
+                self._handles.append(call_before_use(optimizer, self.record_clipped))
+            self._handles.append(optimizer.register_step_post_hook(uncompiled(self._record_update)))
 
     def unhook(self) -> None:
-        """Remove the hook from the optimizer."""
-        if self._handle is not None:
-            self._handle.remove()
-            self._handle = None
+        """Remove the hooks from the optimizer."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
     def record_gradients(self, flush: Callable[[], object], are_known: bool = True) -> None:
         """Measure the gradients before clipping.
@@ -145,12 +154,13 @@ class OptimizerMonitor:
         self._recorder.record_gradients(self.steps % self._interval == 0, are_known)
         self._latest_rates = (self._parameters.group_of, group_rates(self.optimizer))
 
-    def hold_gradients(self) -> None:
-        """Keep the gradients that the optimizer will use, in case it clears them during its step."""
-        self._recorder.hold_gradients()
+    def record_clipped(self) -> None:
+        """Measure the gradients after clipping; wait until after the step if other hooks may still change them."""
+        if self.is_open and not self._are_changed_elsewhere():
+            self._recorder.record_clipped()
 
     def _record_update(self, *arguments: object) -> None:
-        """Measure the gradients after clipping and the weights after the step."""
+        """Measure the weights after the step."""
         if self.is_open:
             self._recorder.record_update()
             self._found_inf = getattr(self.optimizer, "found_inf", None)
@@ -233,7 +243,7 @@ class OptimizerMonitor:
         """Update the recorder if the parameters that the optimizer trains have changed; frozen ones are left out."""
         named = self.read_parameters()
         are_trained = [parameter.requires_grad or parameter.grad is not None for parameter in named.values()]
-        effect = Effect.ANY if has_foreign_hooks(self.optimizer) else self._effect
+        effect = Effect.ANY if self._are_changed_elsewhere() else self._effect
         is_same = effect is self._recorder.effect
         if is_same and named is self._named and are_trained == self._are_trained:
             return
@@ -245,6 +255,10 @@ class OptimizerMonitor:
         self._recorder = make_recorder(trained, effect)
         size = sum(parameter.numel() for _, parameter in trained)
         self._interval = self._updates_every or default_updates_every(size)
+
+    def _are_changed_elsewhere(self) -> bool:
+        """Return whether hooks of the optimizer that do not belong to this monitor's loop may change gradients."""
+        return has_foreign_hooks(self.optimizer) or CLIPPING.get(id(self.optimizer), self) is not self
 
     def _find_divergence(self, block: GradientRecord, rates: Sequence[tuple[dict[str, int], list[Any]]]) -> None:
         """Check whether a block diverged, and store the learning rates of that step, or else of the last step."""
@@ -259,6 +273,10 @@ class OptimizerMonitor:
         group_of, of_groups = rates[row]
         numbers = [np.nan if rate is None else float(rate) for rate in of_groups]
         self._learning_rates = {name: numbers[group] for name, group in group_of.items()}
+
+
+CLIPPING: WeakValueDictionary[int, OptimizerMonitor] = WeakValueDictionary()
+"""The monitors of the watches that clip, by ``id`` of the optimizer."""
 
 
 def check_intervals(**steps: int | None) -> None:

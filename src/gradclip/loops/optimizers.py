@@ -9,8 +9,11 @@ from torch.amp import GradScaler
 from torch.amp.grad_scaler import OptState
 from torch.optim import Optimizer
 from torch.optim.optimizer import _global_optimizer_pre_hooks
+from torch.utils.hooks import RemovableHandle
 
 from gradclip.errors import TrainerError
+
+Closure = Callable[[], Any]
 
 
 class OptimizerParameters:
@@ -90,6 +93,51 @@ def has_foreign_hooks(optimizer: Optimizer) -> bool:
     own = optimizer._optimizer_step_pre_hooks if has_own else {}
     hooks = [*own.values(), *_global_optimizer_pre_hooks.values()]
     return bool(hooks) and not all((getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks)
+
+
+def closure_of(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Closure | None:
+    """Return the closure among the arguments of an optimizer's step, the first of which is the optimizer."""
+    closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
+    return closure if callable(closure) else None
+
+
+def replace_closure(
+    arguments: tuple[Any, ...], keywords: dict[str, Any], closure: Closure
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of an optimizer's step with another closure.
+
+    Args:
+        arguments: the arguments by position, the first of which is the optimizer.
+        keywords: the arguments by name.
+        closure: replaces the closure that they have.
+    """
+    if "closure" in keywords:
+        return arguments, keywords | {"closure": closure}
+    return (arguments[0], closure, *arguments[2:]), keywords
+
+
+def call_before_use(optimizer: Optimizer, action: Callable[[], object]) -> RemovableHandle:
+    """Register an action that runs when the optimizer has its gradients: after each evaluation of a step's closure.
+
+    Without a closure, the action runs when the step begins.
+    """
+
+    def before_step(
+        _: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        closure = closure_of(arguments, keywords)
+        if closure is None:
+            action()
+            return None
+
+        def evaluate() -> Any:
+            loss = closure()
+            action()
+            return loss
+
+        return replace_closure(arguments, keywords, evaluate)
+
+    return optimizer.register_step_pre_hook(uncompiled(before_step))
 
 
 def uncompiled(hook: Callable[..., Any]) -> Callable[..., Any]:

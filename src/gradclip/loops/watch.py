@@ -1,11 +1,9 @@
 """Clipping and monitoring of an optimizer in a plain torch loop, with one line of code."""
 
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
-from weakref import WeakSet
 
 import numpy as np
 import torch
@@ -19,8 +17,8 @@ from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper, effect_of
-from gradclip.loops.monitor import OptimizerMonitor, check_intervals
-from gradclip.loops.optimizers import uncompiled
+from gradclip.loops.monitor import CLIPPING, OptimizerMonitor, check_intervals
+from gradclip.loops.optimizers import Closure, closure_of, replace_closure, uncompiled
 from gradclip.loops.scaled_steps import ScaledSteps, check_unscaled
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
 from gradclip.telemetry.record import GradientRecord
@@ -29,7 +27,6 @@ from gradclip.telemetry.steps import StepIndex
 
 FLUSH_EVERY = 20  # optimizer steps
 Loss = TypeVar("Loss", Tensor, float)
-CLIPPED: WeakSet[Optimizer] = WeakSet()  # the optimizers whose gradients an open watch clips
 
 
 class watch:  # noqa: N801  # called like a function, as torch.no_grad is
@@ -92,16 +89,17 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._clipper = None
         if clipper is not None:
             check_clipper("clipper", clipper)
-            if self.optimizer in CLIPPED:
+            if id(self.optimizer) in CLIPPING:
                 got = f"got {type(self.optimizer).__name__}, which another watch clips"
                 raise TrainerError(f"optimizer: {got}; close that watch, or combine the clippers by gradclip.Chain")
             self._clipper = InPlaceClipper(clipper, model)
-            CLIPPED.add(self.optimizer)
         self._monitor = OptimizerMonitor(model, self.optimizer, effect_of(clipper), updates_every)
-        self._monitor.hook(self.optimizer)
-        self._losses: list[Tensor] = []  # of the batches since the last step
-        self._depth = 0  # of nested steps
-        self._closure: Callable[[], Any] | None = None  # of the latest step
+        if clipper is not None:
+            CLIPPING[id(self.optimizer)] = self._monitor
+        self._monitor.hook(self.optimizer, measures_clipped=False)
+        self._losses: list[Tensor] = []  # one for each batch since the last step
+        self._depth = 0  # number of nested steps
+        self._closure: Closure | None = None  # the wrapped closure of the latest step
         self._latest: tuple[Tensor | None, int | None] = (None, 0)  # the first gradient and its version after clipping
         self._handles = [
             self.optimizer.register_step_pre_hook(uncompiled(self._before_step)),
@@ -125,12 +123,12 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
 
     def diagnose(self) -> Diagnosis:
         """Return findings from the gradients and remedies to try, for ``print`` or ``.to_json()``."""
-        record, defaults = self.record, self.optimizer.defaults
+        record, epsilon = self.record, self.optimizer.defaults.get("eps", DEFAULT_EPSILON)
         return diagnose(
             record,
             optimizer=type(self.optimizer).__name__,
             learning_rate=float(record.learning_rate[0]) if len(record.step) else np.nan,
-            epsilon=defaults.get("eps", DEFAULT_EPSILON),
+            epsilon=epsilon if isinstance(epsilon, float) else np.nan,  # Adafactor has a pair of other constants
             elements=sum(parameter.numel() for parameter in self._monitor.read_parameters().values()),
             loop="torch",
         )
@@ -177,7 +175,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
 
     def _detach(self) -> None:
         if self._clipper is not None and self._handles:
-            CLIPPED.discard(self.optimizer)
+            CLIPPING.pop(id(self.optimizer), None)
         for handle in self._handles:
             handle.remove()
         self._handles = []
@@ -225,9 +223,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self, optimizer: Optimizer, arguments: tuple[Any, ...], keywords: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Measure and clip, or wrap the step's closure so that it does so after it has evaluated the gradients."""
-        closure = keywords.get("closure", arguments[1] if len(arguments) > 1 else None)
-        if not callable(closure):
-            closure = None
+        closure = closure_of(arguments, keywords)
         if self._is_within_step(closure):
             self._depth += 1
             return None
@@ -235,15 +231,14 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
             self._scaled_steps.check()
         check_unscaled(self.optimizer, keywords)
         self._monitor.discard_step()  # a step that was interrupted
-        self._depth, self._closure = 1, None if closure is None else self._wrap(closure)
+        self._depth, self._closure = 1, None
         if closure is None:
             self._measure_and_clip()
             return None
-        if "closure" in keywords:
-            return arguments, keywords | {"closure": self._closure}
-        return (arguments[0], self._closure, *arguments[2:]), keywords
+        self._closure = self._wrap(closure)
+        return replace_closure(arguments, keywords, self._closure)
 
-    def _is_within_step(self, closure: Callable[[], Any] | None) -> bool:
+    def _is_within_step(self, closure: Closure | None) -> bool:
         """Return whether a step has already begun: a subclass's step calls its base class's, and both run the hooks."""
         if closure is not None:
             return closure is self._closure
@@ -252,7 +247,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         (latest, version), (gradient, version_now) = self._latest, self._first_gradient()
         return gradient is latest and version_now == version
 
-    def _wrap(self, closure: Callable[[], Any]) -> Callable[[], Any]:
+    def _wrap(self, closure: Closure) -> Closure:
         given = list(self._losses)
 
         def evaluate() -> Any:
@@ -268,7 +263,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.record_gradients(self.flush)
         if self._clipper is not None:
             self._clipper.clip(self._monitor.read_parameters())
-        self._monitor.hold_gradients()
+        self._monitor.record_clipped()
         self._latest = self._first_gradient()
 
     def _after_step(self, *arguments: object) -> None:

@@ -166,6 +166,6 @@ class Classifier(SupervisedModule):
         super().__init__(network, loss or CrossEntropy(), ACCURACY, optimizer, schedule, splits)
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return 1 where the largest logit is that of the correct class, else 0; NaN where a logit is not finite."""
+        """Return 1 where the correct class has the largest logit, else 0; NaN where a logit is not finite."""
         right = (outputs.argmax(dim=-1) == target).float()
         return torch.where(outputs.isfinite().all(dim=-1), right, torch.nan)

@@ -18,7 +18,7 @@ TOGETHER = 64  # small tensors; their copies stay in the cache
 
 
 class _Plan(NamedTuple):
-    """How to measure tensors of certain sizes.
+    """Plan by which tensors of certain sizes are measured.
 
     Attributes:
         groups: indices of small tensors of one size, which are copied into one matrix.

@@ -101,7 +101,7 @@ def _has_kernel(device: torch.device) -> bool:
         return False
     try:
         _measure_alike([torch.ones(1, device=device)], WHOLE)
-    except Exception as error:  # of any kind, from a compiler, linker or driver: torch can do the same, more slowly
+    except Exception as error:  # a compiler, linker or driver may raise anything; torch does the same, more slowly
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         warnings.warn(
             f"gradclip measures gradients more slowly because Triton does not work here: {reason}", stacklevel=2

@@ -18,7 +18,7 @@ Shapes = tuple[torch.Size, ...]
 
 
 class Launch(NamedTuple):
-    """How the kernels divide their work.
+    """Division of the kernels' work.
 
     Attributes:
         kept: number of leading dimensions whose slices are units: 1, or 0 if each tensor is one unit.
@@ -40,7 +40,7 @@ UNITS = Launch(1, 1024, 1024, 4, 16)  # most units have hundreds of elements
 
 
 class Plan(NamedTuple):
-    """How tensors of certain shapes are cut into blocks; the plan's own tensors are on the device.
+    """Division of tensors of certain shapes into blocks; the plan's own tensors are on the device.
 
     Attributes:
         divisor: the greatest common divisor of all starts.

@@ -31,7 +31,7 @@ BEFORE = "before clipping"
 NORM_LABEL = "gradient norm (global L2)"
 NORM_UNIT = f"{NORM_LABEL}, loss per unit of weight"
 PERCENTILES = {50: ":", 90: "--", 99: "-"}  # line styles by percentile
-WINDOWS = 50  # of the rolling median, per run; a run of fewer steps is not smoothed
+WINDOWS = 50  # windows of the rolling median in each run; a shorter run is not smoothed
 NEARLY_ALL = 0.9  # if this fraction of the steps is clipped, single steps are not marked
 
 

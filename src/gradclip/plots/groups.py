@@ -189,7 +189,7 @@ def _largest_usual(largest: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Speed:
-    """How soon the runs of a group reached the target, and their final scores.
+    """Speed of a group: the epochs after which its runs reached the target, and their final scores.
 
     Attributes:
         label: label of the group.

@@ -17,7 +17,7 @@ from gradclip.plots.gradients import BEFORE
 from gradclip.plots.style import PALE, RED, integer_ticks, show_message
 from gradclip.telemetry.divergence import Divergence
 
-MAX_DECADES = 16  # of a colour scale over time, where gradients vanish without limit; an explosion keeps its run-up
+MAX_DECADES = 16  # on a colour scale over time: gradients vanish without limit; an explosion keeps its run-up
 MAX_NAME_LENGTH = 24
 HEAT = colormaps["viridis"].with_extremes(under=PALE)
 HEAT_LABEL = "log10 of the norm (grey: zero, orange-red: not finite)"

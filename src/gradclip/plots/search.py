@@ -18,7 +18,7 @@ from gradclip.plots.style import (
     show_message,
 )
 
-COLUMNS = 3  # of panels
+COLUMNS = 3  # panels side by side
 RUNGS = colormaps["Blues"]
 
 

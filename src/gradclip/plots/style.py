@@ -49,7 +49,7 @@ STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
-PERCENT_ENDS = (-0.02, 1.02)  # of an axis of fractions, so that marks at 0% and 100% are whole
+PERCENT_ENDS = (-0.02, 1.02)  # limits of an axis of fractions, so that marks at 0% and 100% are whole
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
 EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
 LEGEND_WIDTH, LEGEND_HANDLE = 90, 6  # in characters: the width below the axes, and that of a legend handle

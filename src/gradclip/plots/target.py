@@ -15,7 +15,7 @@ from gradclip.scores import Split
 
 MAX_NUMBERED_CLASSES = 12  # with more classes, the counts in the cells would be illegible
 MAX_NAMED_CLASSES = 30  # with more classes, their names would be illegible
-CLASS_LENGTH = 18  # of a class's name, in characters
+CLASS_LENGTH = 18  # characters of a class's name
 ROW_LENGTH = 70  # characters of all names that fit side by side
 
 

@@ -78,7 +78,7 @@ class StoredBatches(StackedBatches):
         parts = [dataset[torch.arange(len(dataset))] for dataset in datasets.values()]
         starts = dict(zip(datasets, (sizes.cumsum(0) - sizes).tolist(), strict=True))
         self._examples = tuple(options.convert(torch.cat(part)) for part in zip(*parts, strict=True))  # as one table
-        self._first_row = torch.tensor([starts[id(loader.dataset)] for loader in loaders])  # of each data set
+        self._first_row = torch.tensor([starts[id(loader.dataset)] for loader in loaders])  # by data set
 
     def _read_order(self) -> None:
         orders = torch.stack([loader.sampler.order() for loader in self._loaders])

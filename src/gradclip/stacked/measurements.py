@@ -11,7 +11,7 @@ from gradclip.norms.tensors import part_norms
 from gradclip.stacked.state import TensorOptions
 
 FLUSH_EVERY = 20  # optimizer steps, as GradientMonitor's default: divergence is detected at a flush
-KEPT_BYTES = 2**20  # of gradients that are measured together, about as much as a CPU caches; weights take as much again
+KEPT_BYTES = 2**20  # gradients measured together: about as much as a CPU caches; weights take as much again
 KEPT_BYTES_GPU = 2**27  # more on a GPU, where each kernel launch costs time; copies take about seven times as much
 SCALARS = ("loss", "input_max_abs", "target_max_abs", "skipped", "max_abs", "inner_product")  # per step and replica
 

@@ -48,7 +48,7 @@ class StackedNetwork:
         row = {key: number for number, key in enumerate(unique)}
         self._networks = list(unique.values())
         self._tensors = [_named_tensors(network) for network in self._networks]
-        self._network_index = torch.tensor([row[id(network)] for network in networks])  # of each replica
+        self._network_index = torch.tensor([row[id(network)] for network in networks])  # by replica
         self._on_state: OnState | None = None
         self._unroll_recurrent_layers()
 

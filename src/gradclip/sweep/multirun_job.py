@@ -22,7 +22,7 @@ from gradclip.terminal import standard_output
 from gradclip.training.job import Job
 from gradclip.training.start import train_job
 
-MANY = 6  # jobs from which the hint at stacking is printed
+MANY = 6  # with this many jobs, a hint about stacking is printed
 
 
 def run_one_of_many(config: DictConfig) -> None:

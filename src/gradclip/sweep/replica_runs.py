@@ -30,7 +30,7 @@ from gradclip.training.outcome import Summary
 from gradclip.training.result import Result
 
 T = TypeVar("T")
-FILES_AT_ONCE = 4  # of different runs: encoding releases the GIL, and several disk writes take little longer than one
+FILES_AT_ONCE = 4  # runs written in parallel: encoding releases the GIL, and disk writes overlap
 WRITTEN_TOGETHER = 200  # runs per transaction: many share its cost, and other processes write in between
 
 

@@ -20,35 +20,36 @@ COPY_LIMIT = 50_000  # trained parameters; their copies for a block of steps tak
 
 
 class CopyingRecorder(Recorder):
-    """Recorder for small networks: copies all elements at each step, by three calls, and measures a block at once."""
+    """Recorder for small networks: copies all elements at each step, by a few calls, and measures a block at once."""
 
     def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> None:
         super().__init__(named_parameters, effect)
         self._offsets = np.cumsum([0, *(weight.numel() for weight in self._weights())])[:-1]
-        self._rows: list[Tensor] = []  # for each step: gradients before and after clipping, and weights after the step
-        self._start: Tensor | None = None  # the weights before the first step of the block
+        self._rows: list[Tensor] = []  # for each step: gradients before and after clipping, weights after and before it
 
-    def _measure_before(self, measure_updates: bool) -> None:
+    def _measure_gradients(self) -> None:
         self._before = _flat(self._gradients())
-        if self._start is None:
-            self._start = _flat(self._weights())
 
-    def _measure_after(self) -> None:
-        self._row = _flat([self._before, *self._gradients(), *self._weights()])
+    def _copy_weights(self, measure_updates: bool) -> None:
+        self._weights_before = _flat(self._weights())
+
+    def _measure_clipped(self) -> None:
+        self._after = _flat(self._gradients())
+
+    def _measure_weights(self) -> None:
+        self._row = _flat([self._before, self._after, *self._weights(), self._weights_before])
 
     def _keep(self) -> None:
         self._rows.append(self._row)
 
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
-        assert self._start is not None
-        rows, start = to_matrix(self._rows), to_matrix([self._start])
-        size = start.size
-        before, after, weights = np.split(rows, 3, axis=1)
-        self._start = self._rows[-1][2 * size :]
-        self._rows = []
+        rows, self._rows = to_matrix(self._rows), []
+        before, after, weights, weights_before = np.split(rows, 4, axis=1)
+        size = before.shape[1]
         nothing = np.full(len(rows), np.nan)
         with np.errstate(invalid="ignore", over="ignore"):
-            of_parts = row_part_norms(rows.reshape(-1, size), self._offsets).reshape(len(rows), 3, -1)
+            measured = rows[:, : 3 * size].reshape(-1, size)
+            of_parts = row_part_norms(measured, self._offsets).reshape(len(rows), 3, -1)
             norms, norms_clipped, norms_of_weights = of_parts.swapaxes(0, 1)
             return {
                 "max_abs": np.abs(before).max(axis=1),
@@ -57,7 +58,7 @@ class CopyingRecorder(Recorder):
                 "norms": norms,
                 "norms_clipped": norms_clipped,
                 "weights": norms_of_weights,
-                "updates": row_part_norms(weights - np.vstack([start, weights[:-1]]), self._offsets),
+                "updates": row_part_norms(weights - weights_before, self._offsets),
             }
 
     def _nonfinite_counts(self, rows: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -80,7 +81,7 @@ class MeasuringRecorder(Recorder):
         self._measure_updates = False
         self._rows: dict[str, list[list[Tensor]]] = {"norms": [], "values": [], "nonfinite": []}
 
-    def _measure_before(self, measure_updates: bool) -> None:
+    def _measure_gradients(self) -> None:
         gradients = self._gradients()
         self._norms_before, self._largest, self._nonfinite = measure_gradients(gradients)
         may_be_known = self.effect is not Effect.ANY and not self._is_sharded
@@ -88,25 +89,28 @@ class MeasuringRecorder(Recorder):
         self._versions = GradientVersions(self.parameters) if may_be_known else None
         is_multiplied = may_be_known and self.effect is Effect.FACTOR
         self._sample = Sample(gradients, self._norms_before) if is_multiplied else None
-        self._measure_updates = measure_updates or (self._measure_updates and self.is_open)
+
+    def _copy_weights(self, measure_updates: bool) -> None:
+        self._measure_updates = measure_updates
         if measure_updates:
             torch._foreach_copy_([stored(w) for w in self._weights_before], [stored(w) for w in self._weights()])
 
-    def _measure_after(self) -> None:
-        gradients, weights = self._gradients(), self._weights()
+    def _measure_clipped(self) -> None:
+        gradients = self._gradients()
+        norms = self._known_norms(gradients)
+        self._norms_after = tensor_norms(gradients) if norms is None else norms
         product = torch.full_like(self._largest, torch.nan)
         if self._unclipped is not None:
             product = inner_product(gradients, self._unclipped)
+        self._values = [product, self._largest]
+        self._versions = self._sample = self._unclipped = None  # these hold gradients
+
+    def _measure_weights(self) -> None:
+        weights = self._weights()
         updates = torch.full_like(self._norms_before, torch.nan)
         if self._measure_updates:
             updates = change_norms(weights, self._weights_before)
-        norms = self._known_norms(gradients)
-        if norms is None:
-            norms, norms_of_weights = tensor_norms([*gradients, *weights]).chunk(2)  # by a single call
-        else:
-            norms_of_weights = tensor_norms(weights)
-        self._norms = [self._norms_before, norms, norms_of_weights, updates]
-        self._values = [product, self._largest]
+        self._norms = [self._norms_before, self._norms_after, tensor_norms(weights), updates]
 
     def _known_norms(self, gradients: list[Tensor]) -> Tensor | None:
         """Return the norms after clipping, derived from those before; None if the change is not known."""
@@ -117,7 +121,6 @@ class MeasuringRecorder(Recorder):
         return None if coefficient is None else self._norms_before * coefficient
 
     def _keep(self) -> None:
-        self._versions = self._sample = self._unclipped = None  # these hold gradients
         self._rows["norms"].append(self._norms)
         self._rows["values"].append(self._values)
         self._rows["nonfinite"].append([self._nonfinite])

@@ -40,10 +40,11 @@ class Effect(Enum):
 class Recorder(ABC):
     """Measure gradients and weights at every optimizer step; return the results in blocks, as records.
 
-    For each step, call :meth:`record_gradients` before clipping, :meth:`record_update` after the optimizer's step, and
-    then :meth:`record_step`, which counts the step. If a step evaluates its gradients several times, the last
-    evaluation is measured. Call :meth:`discard_step` for a step that was interrupted. No value is read from the device
-    before :meth:`flush`. Complex parameters are measured as pairs of real numbers, as torch's optimizers treat them.
+    For each step, call :meth:`record_gradients` before clipping, :meth:`record_clipped` after it, :meth:`record_update`
+    after the optimizer's step, and then :meth:`record_step`, which counts the step. If a step evaluates its gradients
+    several times, the last evaluation is measured. Call :meth:`discard_step` for a step that was interrupted. No value
+    is read from the device before :meth:`flush`. Complex parameters are measured as pairs of real numbers, as torch's
+    optimizers treat them.
 
     Args:
         named_parameters: the parameters to record, with their names.
@@ -60,9 +61,8 @@ class Recorder(ABC):
         self._scalars: list[list[Tensor]] = []  # for each step: the loss and four batch extremes
         self._flags: list[_Flags] = []
         self._scaler_skipped: list[bool | Tensor | None] = []
-        self._has_gradients = self._keeps_gradients = False  # of the step that is being recorded
-        self._held: list[Tensor | None] = []  # the gradients that the optimizer uses, if they are known
-        self.is_open = self.is_updated = False
+        self._has_gradients = self._keeps_gradients = False  # in the step that is being recorded
+        self.is_open = self._is_clipped = self.is_updated = False
 
     @property
     def pending(self) -> int:
@@ -77,27 +77,36 @@ class Recorder(ABC):
             measure_updates: whether to measure the step's updates.
             are_known: whether the gradients are those of the step; if not, their norms are NaN.
         """
-        self._held = []
         self._has_gradients = are_known and self._find_gradients()
         if self.parameters:
-            self._measure_before(measure_updates and not self.is_open)
-        self.is_open, self.is_updated = True, False
+            self._measure_gradients()
+            if not self.is_open:
+                self._copy_weights(measure_updates)
+        self.is_open, self._is_clipped, self.is_updated = True, False, False
 
-    def hold_gradients(self) -> None:
-        """Keep the clipped gradients, so that they can be measured after the step even if the optimizer clears them."""
-        self._held = [parameter.grad for parameter in self.parameters]
+    @torch.no_grad()
+    def record_clipped(self) -> None:
+        """Measure the gradients after clipping, before the optimizer uses them, since its step may change them.
+
+        Only the first call after :meth:`record_gradients` counts.
+        """
+        if self._is_clipped:
+            return
+        self._is_clipped, self._keeps_gradients = True, self._find_gradients()
+        if self.parameters:
+            self._measure_clipped()
 
     @torch.no_grad()
     def record_update(self) -> None:
-        """Measure the gradients after clipping and the weights after the step."""
-        self.is_updated, self._keeps_gradients = True, self._find_gradients()
+        """Measure the weights after the step; if :meth:`record_clipped` was not called, measure the gradients, too."""
+        self.record_clipped()
+        self.is_updated = True
         if self.parameters:
-            self._measure_after()
+            self._measure_weights()
 
     def discard_step(self) -> None:
         """Discard the step that is being recorded."""
-        self.is_open = self.is_updated = self._has_gradients = self._keeps_gradients = False
-        self._held = []
+        self.is_open = self._is_clipped = self.is_updated = self._has_gradients = self._keeps_gradients = False
 
     def record_step(
         self,
@@ -164,29 +173,31 @@ class Recorder(ABC):
         return record
 
     @abstractmethod
-    def _measure_before(self, measure_updates: bool) -> None: ...
+    def _measure_gradients(self) -> None: ...
 
     @abstractmethod
-    def _measure_after(self) -> None: ...
+    def _copy_weights(self, measure_updates: bool) -> None:
+        """Copy the weights before the step, if the step's updates will be measured."""
+
+    @abstractmethod
+    def _measure_clipped(self) -> None: ...
+
+    @abstractmethod
+    def _measure_weights(self) -> None: ...
 
     @abstractmethod
     def _keep(self) -> None:
-        """Store the measurements before and after the step."""
+        """Store the measurements of the step."""
 
     @abstractmethod
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]: ...
 
     def _find_gradients(self) -> bool:
-        is_present = any(parameter.grad is not None for parameter in self.parameters)
-        return is_present or any(gradient is not None for gradient in self._held)
+        return any(parameter.grad is not None for parameter in self.parameters)
 
     def _gradients(self) -> list[Tensor]:
-        """Return the gradient of each parameter, or the one that the optimizer has cleared; zeros without either."""
-        gradients = [parameter.grad for parameter in self.parameters]
-        if self._held:
-            gradients = [held if own is None else own for own, held in zip(gradients, self._held, strict=True)]
-        pairs = zip(self.parameters, gradients, strict=True)
-        return self._real([torch.zeros_like(p) if gradient is None else gradient for p, gradient in pairs])
+        """Return the gradient of each parameter; zeros if it has none."""
+        return self._real([torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters])
 
     def _weights(self) -> list[Tensor]:
         return self._real([*self.parameters])

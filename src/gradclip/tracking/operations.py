@@ -24,7 +24,7 @@ Method = TypeVar("Method", bound=Callable[..., Any])
 
 
 class Delivery(Enum):
-    """How an operation reaches the store."""
+    """The way in which an operation reaches the store."""
 
     QUERY = auto()  # performed once; the caller waits for the answer
     WRITE = auto()  # retried for a while, then spooled beside the run

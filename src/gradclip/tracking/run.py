@@ -84,7 +84,7 @@ class TrackedRun:
             self._address = RunAddress(store, resumed.run_id, str(folder))
             self._first_call = self._address.call(Operations.reopen_run, all_tags)
         else:
-            (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # of an earlier run, which this one must not resume from
+            (folder / CHECKPOINT_FILE).unlink(missing_ok=True)  # an earlier run's; this run must not resume from it
             creation = uuid4().hex  # identifies the run to the tracking process
             self._address = RunAddress(store, creation, str(folder))
             create = (name, all_tags | {keys.CREATION: creation}, parent, now())

@@ -95,7 +95,7 @@ def test_the_search_avoids_settings_that_diverge():
     trials = find(problem, "x=tag(log,interval(0.001,1000))", trials=60)
     diverged = [trial.state == "diverged" for trial in trials]
     assert sum(diverged[:10]) >= 3  # random trials; half the space diverges
-    assert sum(diverged[10:]) <= 20  # of 50; 38 if diverged trials are reported to Optuna as failed
+    assert sum(diverged[10:]) <= 20  # among 50; 38 if diverged trials are reported to Optuna as failed
 
 
 def test_a_diverged_seed_counts_as_the_worst_seed():
