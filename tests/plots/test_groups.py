@@ -26,7 +26,7 @@ def test_no_axis_of_scores_is_invented_if_every_run_diverged():
     assert not len(axes.get_xticks())
     assert not len(axes_of("thresholds, all diverged")[0].get_yticks())
     assert len(axes_of("grid, all diverged")) == 1  # without a colour bar
-    assert axes.get_xlabel() == "final/mse_test\n(no run has a finite score)"
+    assert axes.figure.get_supxlabel() == "(no run has a finite score)"
 
 
 def test_epochs_are_whole_numbers():

@@ -2,15 +2,16 @@
 
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from gradclip import keys
 from gradclip.config.overrides import setting_of
 from gradclip.tracking.stored_runs import StoredRun
 
 CLIP_LABEL = {"clip.name", "clip.value", "clip.norm"}  # settings that the label of the clipping contains
-MAX_LABEL_LENGTH = 30
+MAX_LABEL_LENGTH = 60
+SHORT_LABEL_LENGTH = 30  # up to this length, a label also has settings that are unusual but distinguish no groups
 
 
 def short_setting(name: str, value: str) -> str:
@@ -40,32 +41,21 @@ def experiment_of(run: StoredRun) -> str:
     return next((one.partition("=")[2] for one in overrides_of(run) if setting_of(one) == "experiment"), "")
 
 
-@dataclass
+@dataclass(frozen=True)
 class Description:
-    """The words available for the label of a group, and those chosen so far.
+    """The words available for the label of a group.
 
     Attributes:
         base: experiment of the group, or else its clipping; empty if the group mixes clipping methods.
         is_experiment: whether ``base`` is an experiment, whose name implies its settings.
         words: the label of the clipping, and a word for each setting by which runs were grouped, by name.
         note: describes the values that the group mixes; empty if it mixes none.
-        chosen: names of the settings whose words are in the label.
     """
 
     base: str
     is_experiment: bool
     words: dict[str, str]
     note: str
-    chosen: list[str] = field(default_factory=list)
-
-    @property
-    def chosen_words(self) -> tuple[str, ...]:
-        """The words chosen so far, the base first."""
-        return (self.base, *(self.words[name] for name in self.chosen))
-
-    def choose(self, names: Iterable[str]) -> None:
-        """Choose the words of some settings; names that the group lacks or has already chosen are ignored."""
-        self.chosen += [name for name in names if name in self.words and name not in self.chosen]
 
 
 def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed: Sequence[Sequence[str]]) -> list[str]:
@@ -77,15 +67,13 @@ def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed
         mixed: names of the settings that differ within each group.
     """
     found = [_describe(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
-    _distinguish(found)
-    for one in found:
-        if not one.is_experiment:
-            one.choose(_unusual(one, found) if one.base else one.words)
+    needed = distinguishing_words([one.base for one in found], [one.words for one in found])
     is_base_shared = len({one.base for one in found}) == 1  # then it distinguishes none
     labels = []
-    for one in found:
-        words = [word for word in (one.chosen_words[1:] if is_base_shared else one.chosen_words) if word]
-        labels.append(_fitting(words or [one.base], one.note))
+    for one, words in zip(found, needed, strict=True):
+        first = [] if is_base_shared or not one.base else [one.base]
+        more = [] if one.is_experiment else _unusual(one, found) if one.base else [*one.words.values()]
+        labels.append(_fitting([*first, *words] or more[:1] or [one.base], more, one.note))
     return numbered(labels)
 
 
@@ -102,27 +90,45 @@ def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str
     method = "" if "clip.name" in mixed else run.parameters.get("clip.name", "")
     clip = method if {*mixed} & CLIP_LABEL else run.tags.get(keys.CLIP, method)
     settings = {name: short_setting(name, run.parameters[name]) for name in by if name in run.parameters}
-    words = {"clip": clip} | {name: settings[name] for name in sorted(settings, key=CLIP_LABEL.__contains__)}
-    return Description(experiment or clip, bool(experiment), words, _mixture(group, mixed))
+    words = {name: word for name, word in ({"clip": clip} | settings).items() if word}
+    ordered = {name: words[name] for name in sorted(words, key=_rank)}
+    return Description(experiment or clip, bool(experiment), ordered, _mixture(group, mixed))
 
 
-def _distinguish(groups: Sequence[Description]) -> None:
-    """Choose, for groups with the same words so far, the settings in which they differ."""
-    for name in dict.fromkeys(name for one in groups for name in one.words):
+def _rank(name: str) -> tuple[bool, bool, bool]:
+    """Return the sort key of a setting: the clipping, then the option of a group, which implies its other settings."""
+    return name in CLIP_LABEL, name != "clip", not name.endswith((".name", "._target_"))
+
+
+def distinguishing_words(bases: Sequence[str], words: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """Return, for each of several labels, the words in which it differs from the others with the same base.
+
+    Args:
+        bases: beginning of each label.
+        words: word of each setting, by its name, for each label.
+
+    Example:
+        >>> adam, sgd = {"optimizer.lr": "lr=0.001", "optimizer.name": "optimizer=adam"}, {"optimizer.lr": "lr=0.01"}
+        >>> distinguishing_words(["norm", "norm", "value"], [adam, sgd | {"optimizer.name": "optimizer=sgd"}, sgd])
+        [['optimizer=adam'], ['optimizer=sgd'], []]
+    """
+    chosen = [[base] for base in bases]
+    for name in sorted(dict.fromkeys(name for one in words for name in one), key=_rank):
         namesakes = defaultdict(list)
-        for one in groups:
-            namesakes[one.chosen_words].append(one)
+        for number, one in enumerate(chosen):
+            namesakes[tuple(one)].append(number)
         for members in namesakes.values():
-            if len({one.words.get(name) for one in members}) > 1:
-                for one in members:
-                    one.choose([name])
+            if len({words[number].get(name) for number in members}) > 1:
+                for number in members:
+                    chosen[number] += [words[number][name]] if name in words[number] else []
+    return [one[1:] for one in chosen]
 
 
 def _unusual(group: Description, groups: Sequence[Description]) -> list[str]:
-    """Return the settings, other than clipping, whose value in a group is not the most common one among all groups."""
+    """Return the words of settings, other than clipping, whose value is not the most common one among all groups."""
     names = [name for name in group.words if name not in CLIP_LABEL | {"clip"}]
     values = {name: Counter(one.words[name] for one in groups if name in one.words) for name in names}
-    return [name for name in names if group.words[name] != values[name].most_common(1)[0][0]]
+    return [group.words[name] for name in names if group.words[name] != values[name].most_common(1)[0][0]]
 
 
 def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
@@ -136,14 +142,20 @@ def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
     return f"{count} thresholds" if name in CLIP_LABEL else f"{count} values of {name.rpartition('.')[2]}"
 
 
-def _fitting(words: Sequence[str], note: str) -> str:
-    """Join as many whole words as fit; ``group`` replaces a first word that is far too long."""
-    first = words[0] or "all runs"
-    label = first if len(first) <= 1.5 * MAX_LABEL_LENGTH else "group"
-    for word in words[1:]:
-        if len(f"{label} {word}") > MAX_LABEL_LENGTH:
-            break
-        label = f"{label} {word}"
+def _fitting(needed: Sequence[str], more: Sequence[str], note: str) -> str:
+    """Join as many whole words as fit; ``group`` replaces a first word that is far too long.
+
+    Args:
+        needed: words that distinguish the group.
+        more: further words, for a short label only.
+        note: describes the values that the group mixes.
+    """
+    first = needed[0] or "all runs"
+    label = first if len(first) <= MAX_LABEL_LENGTH else "group"
+    further = [(word, SHORT_LABEL_LENGTH) for word in more if word not in needed]
+    for word, longest in [*((word, MAX_LABEL_LENGTH) for word in needed[1:]), *further]:
+        if len(f"{label} {word}") <= longest:
+            label = f"{label} {word}"
     return f"{label}, {note}" if note else label
 
 
