@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec
 from uuid import NAMESPACE_URL, uuid5
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gradclip import keys
 from gradclip.config.overrides import as_typed, multirun_name, train_command
@@ -64,6 +64,15 @@ def parent_of(folder: Path) -> Parent:
     typed = _typed_in(folder)
     created = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex}
     return Parent(str(folder), multirun_name(typed), created | read_note(folder / MAIN_FILE))
+
+
+def stacks_jobs(hydra: DictConfig) -> bool:
+    """Return whether the launcher of a multirun stacks its jobs.
+
+    Args:
+        hydra: Hydra's part of the config.
+    """
+    return "vectorized" in str(hydra.launcher)
 
 
 def for_multirun(config: TrainConfig) -> TrainConfig:

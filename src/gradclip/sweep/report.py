@@ -19,7 +19,15 @@ from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, counted, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.scores import SCORES, SPLITS, Split
-from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, check_earlier, close_parent, remove_results
+from gradclip.sweep.multirun import (
+    PAGE_FILE,
+    TABLES_FILE,
+    ParentRun,
+    check_earlier,
+    close_parent,
+    remove_results,
+    stacks_jobs,
+)
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
@@ -146,7 +154,7 @@ def close(folder: Path, status: str) -> bool:
 
 def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
     """Return a note that single runs may end differently, if jobs were stacked; else nothing."""
-    if "vectorized" not in str(config.hydra.launcher) or all(job.error for job in jobs):
+    if not stacks_jobs(config.hydra) or all(job.error for job in jobs):
         return []
     rule = "which grow if training is chaotic; see docs/many-runs.md"
     return [f"Stacked runs differ from single runs by rounding errors, {rule}"]
