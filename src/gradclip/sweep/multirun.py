@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Concatenate, NamedTuple, ParamSpec
 from uuid import NAMESPACE_URL, uuid5
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from gradclip import keys
 from gradclip.config.overrides import as_typed, multirun_name, train_command
@@ -60,19 +60,15 @@ def _typed_in(folder: Path) -> list[str]:
 
 
 def parent_of(folder: Path) -> Parent:
-    """Return the parent run of a multirun, named after the overrides that were typed."""
-    typed = _typed_in(folder)
-    created = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex}
-    return Parent(str(folder), multirun_name(typed), created | read_note(folder / MAIN_FILE))
+    """Return the parent run of a multirun, named after the overrides that were typed.
 
-
-def stacks_jobs(hydra: DictConfig) -> bool:
-    """Return whether the launcher of a multirun stacks its jobs.
-
-    Args:
-        hydra: Hydra's part of the config.
+    All processes of the multirun, and a repetition in the same folder, find the same parent run. Another multirun does
+    not, even if the folder of the first one was deleted and has the same name.
     """
-    return "vectorized" in str(hydra.launcher)
+    typed = _typed_in(folder)
+    name, command = multirun_name(typed), train_command(typed, multirun=True)
+    created = {keys.COMMAND: command, keys.CREATION: uuid5(NAMESPACE_URL, f"{folder} {name}").hex}
+    return Parent(str(folder), name, created | read_note(folder / MAIN_FILE))
 
 
 def for_multirun(config: TrainConfig) -> TrainConfig:

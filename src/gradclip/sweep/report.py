@@ -19,15 +19,7 @@ from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, counted, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.scores import SCORES, SPLITS, Split
-from gradclip.sweep.multirun import (
-    PAGE_FILE,
-    TABLES_FILE,
-    ParentRun,
-    check_earlier,
-    close_parent,
-    remove_results,
-    stacks_jobs,
-)
+from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, ParentRun, check_earlier, close_parent, remove_results
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
@@ -45,6 +37,9 @@ if TYPE_CHECKING:
     from gradclip.compare.summary import Comparison
 
 MAX_ROWS = 30  # rows of the table of jobs on a terminal; the table of groups follows
+ROUNDING_NOTE = (
+    "Stacked runs differ from single runs by rounding errors, which grow if training is chaotic; see docs/many-runs.md"
+)
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
 
 
@@ -83,8 +78,8 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         with failure_in_one_line(folder / PAGE_FILE):
             write_page(folder, jobs, search, found)
         closed = close(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
-        for note in rounding_note(config, jobs):
-            print_lines(note)
+        if any(job.is_stacked for job in jobs):
+            print_lines(ROUNDING_NOTE)
         print("\n".join([*files_of(folder), *([f"See it: {address}"] if address else [])]))
         if unsent := unsent_below(folder):
             print(unsent_message(unsent, folder))
@@ -150,14 +145,6 @@ def close(folder: Path, status: str) -> bool:
         print(f"error: the parent run could not be closed: {describe(error)}", file=sys.stderr)
         return False
     return True
-
-
-def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
-    """Return a note that single runs may end differently, if jobs were stacked; else nothing."""
-    if not stacks_jobs(config.hydra) or all(job.error for job in jobs):
-        return []
-    rule = "which grow if training is chaotic; see docs/many-runs.md"
-    return [f"Stacked runs differ from single runs by rounding errors, {rule}"]
 
 
 def files_of(folder: Path) -> list[str]:
