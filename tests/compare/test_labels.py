@@ -6,7 +6,7 @@ import pytest
 
 from gradclip import keys
 from gradclip.compare.grouping import group_runs
-from gradclip.compare.labels import MAX_LABEL_LENGTH, experiment_of, overrides_of
+from gradclip.compare.labels import MAX_LABEL_LENGTH, experiment_of, typed_overrides
 from gradclip.tracking.stored_runs import StoredRun
 from tests.compare.test_grouping import run
 
@@ -81,5 +81,5 @@ def test_labels_name_the_option_and_every_setting_that_distinguishes_groups() ->
 
 def test_any_text_in_the_command_tag_is_accepted() -> None:
     one = typed("-m +experiment=a 'clip.value=1' seed=0")
-    assert overrides_of(one) == ["+experiment=a", "clip.value=1", "seed=0"]
+    assert typed_overrides(one) == ["+experiment=a", "clip.value=1", "seed=0"]
     assert experiment_of(typed("clip.value='")) == ""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import inf
 
-from gradclip.compare.labels import overrides_of
+from gradclip.compare.labels import typed_overrides
 from gradclip.compare.summary import Comparison
 from gradclip.config.overrides import is_of_hydra, merge, setting_of, train_command
 from gradclip.formatting import CODE, parse_number
@@ -67,7 +67,7 @@ def _command(comparison: Comparison, edge: Edge) -> str:
     """Return the command that trains the best group with the next values, over the same seeds."""
     runs = comparison.best.group.runs
     values = ",".join(f"{value:g}" for value in edge.next_values)
-    kept = [one for one in overrides_of(runs[-1]) if setting_of(one) != "seed" and not is_of_hydra(one)]
+    kept = [one for one in typed_overrides(runs[-1]) if setting_of(one) != "seed" and not is_of_hydra(one)]
     seeds = sorted(int(run.parameters["seed"]) for run in runs if run.parameters.get("seed", "").isdecimal())
     first_seeds, changes = range(len(seeds)), [f"{edge.setting}={values}"]
     if seeds != [*first_seeds]:

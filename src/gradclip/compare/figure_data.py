@@ -8,7 +8,7 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.arrays import Floats
-from gradclip.compare.labels import distinguishing_words, short_setting
+from gradclip.compare.labels import distinguishing_names, short_setting
 from gradclip.compare.metric import Metric
 from gradclip.compare.summary import GroupSummary
 from gradclip.formatting import parse_number
@@ -27,18 +27,16 @@ def threshold_lines(summaries: Mapping[int, GroupSummary]) -> list[ThresholdLine
         for number, summary in summaries.items()
         if 0 < parse_number(_setting(summary, THRESHOLD)) < inf  # the axis is logarithmic
     }
-    lines: dict[tuple[str, tuple[tuple[str, str], ...]], dict[int, GroupSummary]] = {}
+    lines: dict[tuple[tuple[str, str], ...], dict[int, GroupSummary]] = {}
     for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):
-        method, settings = _setting(summary, "clip.name") or "all methods", summary.group.settings.items()
-        line = method, tuple((name, short_setting(name, value)) for name, value in settings if name != THRESHOLD)
-        lines.setdefault(line, {})[number] = summary
-    several = {line: groups for line, groups in lines.items() if len(set(map(_threshold, groups.values()))) > 1}
-    methods = [method for method, _ in several]
-    words = distinguishing_words(methods, [dict(settings) for _, settings in several])
-    labels = [" ".join([method, *more]) for method, more in zip(methods, words, strict=True)]
-    return [
-        _line(label, groups) for label, groups in sorted(zip(labels, several.values(), strict=True), key=itemgetter(0))
-    ]
+        settings = {name: value for name, value in summary.group.settings.items() if name != THRESHOLD}
+        words = {"clip": _setting(summary, "clip.name") or "all methods"}
+        words |= {name: short_setting(name, value) for name, value in settings.items()}
+        lines.setdefault(tuple(words.items()), {})[number] = summary
+    several = [(dict(line), groups) for line, groups in lines.items() if len(set(map(_threshold, groups.values()))) > 1]
+    names = distinguishing_names([words for words, _ in several])
+    labels = [" ".join(words[name] for name in shown) for (words, _), shown in zip(several, names, strict=True)]
+    return [_line(label, groups) for label, (_, groups) in sorted(zip(labels, several, strict=True), key=itemgetter(0))]
 
 
 def _setting(summary: GroupSummary, name: str) -> str | None:

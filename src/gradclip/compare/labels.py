@@ -3,7 +3,6 @@
 import shlex
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from gradclip import keys
 from gradclip.config.overrides import setting_of
@@ -27,7 +26,7 @@ def short_setting(name: str, value: str) -> str:
     return f"{last}={value}"
 
 
-def overrides_of(run: StoredRun) -> list[str]:
+def typed_overrides(run: StoredRun) -> list[str]:
     """Return the overrides of the command that trained a run, read from the run's tag."""
     try:
         words = shlex.split(run.tags.get(keys.COMMAND, ""))
@@ -38,24 +37,7 @@ def overrides_of(run: StoredRun) -> list[str]:
 
 def experiment_of(run: StoredRun) -> str:
     """Return the name of the prepared experiment that a run used; empty if it used none."""
-    return next((one.partition("=")[2] for one in overrides_of(run) if setting_of(one) == "experiment"), "")
-
-
-@dataclass(frozen=True)
-class Description:
-    """The words available for the label of a group.
-
-    Attributes:
-        base: experiment of the group, or else its clipping; empty if the group mixes clipping methods.
-        is_experiment: whether ``base`` is an experiment, whose name implies its settings.
-        words: the label of the clipping, and a word for each setting by which runs were grouped, by name.
-        note: describes the values that the group mixes; empty if it mixes none.
-    """
-
-    base: str
-    is_experiment: bool
-    words: dict[str, str]
-    note: str
+    return next((one.partition("=")[2] for one in typed_overrides(run) if setting_of(one) == "experiment"), "")
 
 
 def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed: Sequence[Sequence[str]]) -> list[str]:
@@ -66,69 +48,70 @@ def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed
         by: names of the settings by which runs were grouped.
         mixed: names of the settings that differ within each group.
     """
-    found = [_describe(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
-    needed = distinguishing_words([one.base for one in found], [one.words for one in found])
-    is_base_shared = len({one.base for one in found}) == 1  # then it distinguishes none
+    words = [_words(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
+    needed = distinguishing_names(words)
+    is_first_shared = len({own[first] for own, (first, *_) in zip(words, needed, strict=True)}) == 1
     labels = []
-    for one, words in zip(found, needed, strict=True):
-        first = [] if is_base_shared or not one.base else [one.base]
-        more = [] if one.is_experiment else _unusual(one, found) if one.base else [*one.words.values()]
-        labels.append(_fitting([*first, *words] or more[:1] or [one.base], more, one.note))
+    for own, names, group, inner in zip(words, needed, groups, mixed, strict=True):
+        more = [] if "experiment" in own else [name for name in _unusual(own, words) if name not in names]
+        shown = names[1:] if is_first_shared and len(names) + len(more) > 1 else names
+        labels.append(_fitting([own[one] for one in shown], [own[one] for one in more], _mixture(group, inner)))
     return numbered(labels)
 
 
-def _describe(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> Description:
-    """Collect the words for the label of a group.
-
-    Args:
-        group: runs of the group.
-        by: names of the settings by which runs were grouped.
-        mixed: names of the settings that differ within the group.
-    """
+def _words(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> dict[str, str]:
+    """Return the words for the label of a group by setting: its experiment, if any, its clipping, and its settings."""
     run, experiments = group[0], {experiment_of(run) for run in group}
     experiment = experiments.pop() if len(experiments) == 1 else ""
     method = "" if "clip.name" in mixed else run.parameters.get("clip.name", "")
     clip = method if {*mixed} & CLIP_LABEL else run.tags.get(keys.CLIP, method)
-    settings = {name: short_setting(name, run.parameters[name]) for name in by if name in run.parameters}
-    words = {name: word for name, word in ({"clip": clip} | settings).items() if word}
-    ordered = {name: words[name] for name in sorted(words, key=_rank)}
-    return Description(experiment or clip, bool(experiment), ordered, _mixture(group, mixed))
+    names = sorted((name for name in by if name in run.parameters), key=_rank)
+    settings = {name: short_setting(name, run.parameters[name]) for name in names}
+    return ({"experiment": experiment} if experiment else {}) | {"clip": clip} | settings
 
 
-def _rank(name: str) -> tuple[bool, bool, bool]:
-    """Return the sort key of a setting: the clipping, then the option of a group, which implies its other settings."""
-    return name in CLIP_LABEL, name != "clip", not name.endswith((".name", "._target_"))
+def _rank(name: str) -> int:
+    """Return the sort key of a setting in a label; an option comes before the settings that it implies."""
+    if name in {"experiment", "clip"}:
+        return 0
+    return 3 if name in CLIP_LABEL else 1 if name.endswith((".name", "._target_")) else 2
 
 
-def distinguishing_words(bases: Sequence[str], words: Sequence[Mapping[str, str]]) -> list[list[str]]:
-    """Return, for each of several labels, the words in which it differs from the others with the same base.
+def distinguishing_names(labels: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """Return the names of the words of each label: the first, and those in which labels with equal words differ.
 
     Args:
-        bases: beginning of each label.
-        words: word of each setting, by its name, for each label.
+        labels: words of each label, by setting.
 
     Example:
-        >>> adam, sgd = {"optimizer.lr": "lr=0.001", "optimizer.name": "optimizer=adam"}, {"optimizer.lr": "lr=0.01"}
-        >>> distinguishing_words(["norm", "norm", "value"], [adam, sgd | {"optimizer.name": "optimizer=sgd"}, sgd])
-        [['optimizer=adam'], ['optimizer=sgd'], []]
+        >>> adam = {"clip": "norm", "optimizer.lr": "lr=0.001", "optimizer.name": "optimizer=adam"}
+        >>> sgd = {"clip": "norm", "optimizer.lr": "lr=0.01", "optimizer.name": "optimizer=sgd"}
+        >>> distinguishing_names([adam, sgd, sgd | {"clip": "value"}])
+        [['clip', 'optimizer.name'], ['clip', 'optimizer.name'], ['clip']]
     """
-    chosen = [[base] for base in bases]
-    for name in sorted(dict.fromkeys(name for one in words for name in one), key=_rank):
+    chosen = [[next(iter(words))] for words in labels]
+    for name in sorted(dict.fromkeys(name for words in labels for name in words), key=_rank):
         namesakes = defaultdict(list)
-        for number, one in enumerate(chosen):
-            namesakes[tuple(one)].append(number)
+        for words, names in zip(labels, chosen, strict=True):
+            namesakes[tuple(words[one] for one in names)].append((words, names))
         for members in namesakes.values():
-            if len({words[number].get(name) for number in members}) > 1:
-                for number in members:
-                    chosen[number] += [words[number][name]] if name in words[number] else []
-    return [one[1:] for one in chosen]
+            if len({words.get(name) for words, _ in members}) > 1:
+                for words, names in members:
+                    if name in words and name not in names:
+                        names.append(name)
+    return chosen
 
 
-def _unusual(group: Description, groups: Sequence[Description]) -> list[str]:
-    """Return the words of settings, other than clipping, whose value is not the most common one among all groups."""
-    names = [name for name in group.words if name not in CLIP_LABEL | {"clip"}]
-    values = {name: Counter(one.words[name] for one in groups if name in one.words) for name in names}
-    return [group.words[name] for name in names if group.words[name] != values[name].most_common(1)[0][0]]
+def _unusual(own: Mapping[str, str], groups: Sequence[Mapping[str, str]]) -> list[str]:
+    """Return the settings, other than clipping, whose value in a group is not the most common one among all groups.
+
+    A group that mixes clipping methods has no other name, so all its settings are returned.
+    """
+    if not own["clip"]:
+        return [*own]
+    names = [name for name in own if name not in CLIP_LABEL | {"clip"}]
+    values = {name: Counter(words[name] for words in groups if name in words) for name in names}
+    return [name for name in names if own[name] != values[name].most_common(1)[0][0]]
 
 
 def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
@@ -150,11 +133,11 @@ def _fitting(needed: Sequence[str], more: Sequence[str], note: str) -> str:
         more: further words, for a short label only.
         note: describes the values that the group mixes.
     """
-    first = needed[0] or "all runs"
+    limits = [*((word, MAX_LABEL_LENGTH) for word in needed), *((word, SHORT_LABEL_LENGTH) for word in more)]
+    (first, _), *others = [(word, limit) for word, limit in limits if word] or [("all runs", MAX_LABEL_LENGTH)]
     label = first if len(first) <= MAX_LABEL_LENGTH else "group"
-    further = [(word, SHORT_LABEL_LENGTH) for word in more if word not in needed]
-    for word, longest in [*((word, MAX_LABEL_LENGTH) for word in needed[1:]), *further]:
-        if len(f"{label} {word}") <= longest:
+    for word, limit in others:
+        if len(f"{label} {word}") <= limit:
             label = f"{label} {word}"
     return f"{label}, {note}" if note else label
 
