@@ -43,6 +43,13 @@ def test_a_group_has_its_colour_in_every_figure():
     assert [line.get_color() for line in dots] == [style.color for style in wanted[:6]]
 
 
+def test_groups_of_the_same_speed_do_not_hide_one_another():
+    (speed,) = axes_of("speed")
+    dots = [line.get_xdata()[0] for line in speed.get_lines() if line.get_marker() != "None"]
+    assert len({*dots[:4]}) == 4
+    assert dots[:4] == pytest.approx([4.0] * 4, abs=0.1)
+
+
 def test_a_group_that_diverged_is_named_in_the_legend():
     (axes,) = axes_of("learning curves")
     assert labels(axes)[-1] == "none: diverged"

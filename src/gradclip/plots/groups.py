@@ -28,6 +28,7 @@ LABEL_WIDTH = 36  # characters of a line of a row's label
 QUARTILES = (25, 50, 75)
 NEVER = 1.06  # horizontal position of the first group that never reached the target, as a fraction of the axes
 NEVER_STEP = 0.012  # distance to the next such group
+SPEED_STEP = 0.01  # distance between groups of the same speed, so that none hides another, as a fraction of the axes
 LARGEST_SCORE = 1e100  # larger scores are drawn here, since the ticks of a longer axis would overflow
 
 
@@ -236,13 +237,16 @@ def plot_speed(
     best = "upper left" if higher_is_better else "lower left"
     axes.set(title=title, xlabel=f"{target}\n({best} is best)", ylabel=score)
     figure.subplots_adjust(bottom=0.17)  # two lines
-    never = [group.number for group in groups if not len(group.epochs)]
+    epochs = {group.number: np.percentile(group.epochs, QUARTILES) for group in groups if len(group.epochs)}
+    step = SPEED_STEP * np.ptp([*epochs.values()]) if epochs else 0.0
+    never = [group.number for group in groups if group.number not in epochs]
     for group in groups:
         style, median = series_style(group.number), group.quartiles[1]
         if group.number in never:
             usual, transform = NEVER + NEVER_STEP * never.index(group.number), axes.get_yaxis_transform()
         else:
-            (fast, usual, slow), transform = np.percentile(group.epochs, QUARTILES), axes.transData
+            shift = step * (group.number - (len(groups) - 1) / 2)
+            (fast, usual, slow), transform = epochs[group.number] + shift, axes.transData
             axes.plot([fast, slow], [median, median], color=style.color)
         axes.plot(
             [usual] * 3, group.quartiles, color=style.color, marker=style.marker, markevery=[1],
