@@ -154,3 +154,9 @@ def test_verdicts_agree_with_the_table_at_the_level() -> None:
     assert [row[-1] for row in contrasts.rows] == ["inconclusive"] * 2
     assert contrasts.rows[0][2:5] == ("1.00 (0.69 to 1.00)", "0.002", "1")
     assert "p below 0.001" in next(notes(found))
+
+
+def test_too_few_seeds_for_a_verdict_are_reported() -> None:
+    found = confirmed(original=BAD[:3], advised=GOOD[:3])
+    assert "3 seeds cannot show a difference at the 5% level" in [*notes(found)][-1]
+    assert not any("cannot show" in note for note in notes(confirmed(original=BAD, advised=GOOD)))

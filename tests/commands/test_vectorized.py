@@ -59,10 +59,14 @@ def test_both_launchers_give_the_same_metrics_and_files(both: dict[str, dict[str
 
 
 def test_a_job_that_cannot_be_stacked_runs_separately_and_the_reason_is_printed(train: Command) -> None:
-    done = train("-m", "hydra/launcher=vectorized", "clip=activation", "seed=53", "tracking=none", *QUICK)
+    done = train(
+        "-m", "hydra/launcher=vectorized", "clip=activation", "clip.value=10,20", "seed=53", "tracking=none", *QUICK
+    )
     assert done.returncode == 0
-    assert "Job 0 runs separately: clip=activation acts on each layer during backward" in done.stderr
+    assert "Jobs 0, 1 run separately: clip=activation acts on each layer during backward" in done.stderr
     assert "[0] activation=10.0" in done.stdout
+    assert done.stdout.count("2 groups: 1 seed per group cannot show a difference") == 1
+    assert "Stacked runs differ" not in done.stdout
 
 
 def test_a_network_that_vmap_refuses_runs_separately(train: Command, store_folder: Path) -> None:
@@ -103,7 +107,11 @@ def test_invalid_jobs_are_reported_and_the_others_run(train: Command, runs: Sear
     done = train("-m", "hydra/launcher=vectorized", "clip=norm", "clip.value=1,-1", "seed=55", *QUICK)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == "error: 1 of 2 jobs failed; the table says why"
-    assert "clip.value: got -1; must be greater than 0" in done.stdout
+    line = (
+        "[1] clip=norm clip.value=-1 seed=55 trainer.max_epochs=2: failed: clip.value: got -1; must be greater than 0"
+    )
+    assert line in done.stdout  # without settings that have no effect on training
+    assert "Stacked runs differ" in done.stdout
     assert len(runs("params.seed = '55'")) == 1
 
 

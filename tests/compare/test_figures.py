@@ -82,7 +82,7 @@ def test_a_reward_beyond_one_is_inside_every_figure() -> None:
         axes[name] = figure.axes[0]
     limits = {name: one.get_xlim() if name == "all_runs" else one.get_ylim() for name, one in axes.items()}
     assert all(low < -4.0 and high > 30.0 for low, high in limits.values())
-    assert axes["speed"].get_title().endswith("upper left is best")
+    assert axes["speed"].get_xlabel().endswith("\n(upper left is best)")
 
 
 def test_the_threshold_axis_has_a_unit_only_if_all_methods_share_it() -> None:
@@ -118,6 +118,13 @@ def test_thresholds_that_a_logarithmic_axis_cannot_show_are_omitted() -> None:
     assert line.threshold.tolist() == [1.0, 2.0]
 
 
+def test_a_line_of_thresholds_is_named_after_the_option_not_after_its_settings() -> None:
+    sgd, adam = {"optimizer__name": "sgd", "optimizer__lr": "0.01"}, {"optimizer__name": "adam", "optimizer__lr": "0.1"}
+    runs = [run for settings in (sgd, adam) for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, **settings)]
+    lines = threshold_lines(dict(enumerate(compared(runs).summaries)))
+    assert [line.label for line in lines] == ["norm optimizer=adam", "norm optimizer=sgd"]
+
+
 @pytest.mark.parametrize(("unclipped", "lines"), [(1, 1), (2, 0)])
 def test_one_group_without_clipping_is_a_line_in_the_figure_of_thresholds(unclipped: int, lines: int) -> None:
     runs = by_threshold({"1.0": [1.0], "5.0": [2.0]})
@@ -136,8 +143,9 @@ def test_figures_name_the_rows_that_choose_and_show_the_median_on_test() -> None
         figure = Figure()
         plot(figure)
         axes[name] = figure.axes[0]
-    label = "final/mse_validation\n(dots: runs, line: median, bar: interquartile range, diamond: median on test)"
-    assert axes["all_runs"].get_xlabel() == label
+    assert axes["all_runs"].get_xlabel() == "final/mse_validation"
+    marks = "(dots: runs, line: median, bar: interquartile range, diamond: median on test)"
+    assert axes["all_runs"].figure.get_supxlabel() == marks
     diamonds = [line.get_xdata().tolist() for line in axes["all_runs"].get_lines() if line.get_marker() == "D"]
     assert diamonds == [[35.0], [10.5]]
     (medians,) = (line for line in axes["threshold"].get_lines() if line.get_label() == "median on test")

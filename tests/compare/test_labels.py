@@ -62,6 +62,23 @@ def test_a_label_is_short_and_never_cut_within_a_word() -> None:
     assert all(len(label) <= MAX_LABEL_LENGTH for label in found)
 
 
+def test_labels_name_the_option_and_every_setting_that_distinguishes_groups() -> None:
+    sgd, adam = {"name": "sgd", "lr": "0.01"}, {"name": "adam", "lr": "0.001", "betas": "(0.9, 0.999)"}
+    runs = [
+        run(clip, 0, trainer__batch_size=size, **{f"optimizer__{name}": value for name, value in optimizer.items()})
+        for clip in ("activation=10.0", "parameter_norm=1.0")
+        for size in ("16", "64")
+        for optimizer in (sgd, adam)
+    ]
+    found = group_runs(runs).groups
+    assert [group.label for group in found[:3]] == [
+        "activation=10.0 optimizer=sgd batch_size=16",
+        "activation=10.0 optimizer=adam batch_size=16",
+        "activation=10.0 optimizer=sgd batch_size=64",
+    ]
+    assert not any("(1)" in group.label for group in found)
+
+
 def test_any_text_in_the_command_tag_is_accepted() -> None:
     one = typed("-m +experiment=a 'clip.value=1' seed=0")
     assert typed_overrides(one) == ["+experiment=a", "clip.value=1", "seed=0"]

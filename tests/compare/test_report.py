@@ -33,6 +33,13 @@ def test_the_output_for_a_full_store_fits_on_a_page(capsys: pytest.CaptureFixtur
     assert "Only the best 12 of 30 groups were tested" in printed
 
 
+def test_the_title_of_the_short_table_says_that_it_omits_groups() -> None:
+    one_seed = compared(by_threshold({value: [float(value)] for value in many_groups()}))
+    table = short_table(one_seed, width=120)
+    assert len(table.rows) == 12
+    assert table.title == "final/mse_test of 30 runs on regression: a list; best 12 of 30 groups"
+
+
 def test_the_files_have_every_group_with_its_settings() -> None:
     found = tables(compared(by_threshold({value: [float(value)] for value in many_groups()})))
     assert [table.title for table in found][1:] == ["Settings"]

@@ -21,6 +21,7 @@ COMMANDS = [
     ["clip=skip", "clip.value=null", "threshold=constant", "schedule=warmup_cosine", "loss=huber", "loss.delta=0.5"],
     ["module._target_=my.Module", "module.target=y", "data._target_=my.Data", "data.sizes=[1, 2]", "metric=val_loss"],
     ["data=adding", "module._target_=my.Module", "callbacks.stop._target_=my.Stop", "+callbacks=[early_stopping]"],
+    ["callbacks.early_stopping._target_=my.Stop", "+callbacks=[learning_rate_monitor,weight_averaging]"],
     ["data._target_=my.Data", "loss=cross_entropy", "callbacks.stop._target_=my.Stop", "callbacks.stop.after=3"],
     [
         "model._target_=my.Network",
@@ -44,6 +45,11 @@ def test_overrides_reproduce_the_config(overrides: list[str]) -> None:
 def test_overrides_leave_out_defaults_seed_and_store() -> None:
     config = compose_config(COMMANDS[1])
     assert overrides_of(config) == ["data=diabetes", "clip=norm", "clip.value=2.0"]
+
+
+def test_overrides_add_a_prepared_callback_by_its_name() -> None:
+    overrides = ["data=diabetes", "+callbacks=early_stopping", "callbacks.early_stopping.patience=3"]
+    assert overrides_of(compose_config(overrides)) == overrides
 
 
 def test_overrides_leave_out_a_threshold_that_is_ignored() -> None:

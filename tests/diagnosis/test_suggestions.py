@@ -158,6 +158,16 @@ def test_a_probe_in_which_nothing_helps_is_reported() -> None:
     assert str(finding).endswith("None of them helps: check the data and the initialization.")
 
 
+def test_after_a_short_probe_in_which_nothing_learned_a_longer_training_is_named_too() -> None:
+    run = gather(made_run(), made_telemetry(RAMP))
+    (finding,) = [
+        one
+        for one in find(run, replace(run, probe_results=(made_result("norm at 5", 20.0, learned=0),)))
+        if one.kind == "probe"
+    ]
+    assert str(finding).endswith("None of them helps: train for more epochs, or check the data and the initialization.")
+
+
 def test_the_best_finite_setting_is_advised_if_no_setting_learned() -> None:
     exploded = gather(made_run(outcome="diverged"), made_telemetry([4.0, 900.0]))
     results = (

@@ -26,7 +26,7 @@ def test_no_axis_of_scores_is_invented_if_every_run_diverged():
     assert not len(axes.get_xticks())
     assert not len(axes_of("thresholds, all diverged")[0].get_yticks())
     assert len(axes_of("grid, all diverged")) == 1  # without a colour bar
-    assert axes.get_xlabel() == "final/mse_test\n(no run has a finite score)"
+    assert axes.figure.get_supxlabel() == "(no run has a finite score)"
 
 
 def test_epochs_are_whole_numbers():
@@ -41,6 +41,13 @@ def test_a_group_has_its_colour_in_every_figure():
     ]
     dots = [line for line in speed.get_lines() if line.get_marker() != "None"]
     assert [line.get_color() for line in dots] == [style.color for style in wanted[:6]]
+
+
+def test_groups_of_the_same_speed_do_not_hide_one_another():
+    (speed,) = axes_of("speed")
+    dots = [line.get_xdata()[0] for line in speed.get_lines() if line.get_marker() != "None"]
+    assert len({*dots[:4]}) == 4
+    assert dots[:4] == pytest.approx([4.0] * 4, abs=0.1)
 
 
 def test_a_group_that_diverged_is_named_in_the_legend():

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from gradclip import keys
 from gradclip.config.composition import compose_config
 from gradclip.errors import ConfigError
-from gradclip.sweep.multirun import check_earlier, for_multirun, remove_results
+from gradclip.sweep.multirun import check_earlier, for_multirun, parent_of, remove_results
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import ask_to_stop, stopped_by
-from gradclip.tracking.records import SPOOL_FILE
+from gradclip.tracking.files import write_note
+from gradclip.tracking.records import MAIN_FILE, SPOOL_FILE
 
 
 @pytest.mark.parametrize(
@@ -32,6 +34,15 @@ def test_only_the_same_multirun_may_be_repeated_in_its_folder(tmp_path: Path) ->
     check_earlier(tmp_path, ["clip=norm", "seed=0,1", "skip_finished=true"])
     with pytest.raises(ConfigError, match=r"^hydra\.sweep\.dir: got '.*'; another multirun wrote to this folder"):
         check_earlier(tmp_path, ["clip=norm", "seed=0"])
+
+
+def test_another_multirun_in_a_folder_of_the_same_name_has_its_own_parent_run(tmp_path: Path) -> None:
+    created = []
+    write_note(tmp_path / MAIN_FILE, {})
+    for typed in (["seed=0,1"], ["seed=0,1", "tracking.retry_seconds=5"], ["seed=2"]):
+        OmegaConf.save({"hydra": {"overrides": {"task": typed}}}, tmp_path / "multirun.yaml")
+        created.append(parent_of(tmp_path).tags[keys.CREATION])
+    assert created[0] == created[1] != created[2]
 
 
 def test_a_multirun_whose_writes_wait_for_the_store_is_not_repeated_in_its_folder(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from gradclip.errors import TrackingError
 from gradclip.sweep import report
-from gradclip.sweep.report import SweepReport, compare_jobs, rounding_note, run_table, success_tables
+from gradclip.sweep.report import SweepReport, compare_jobs, run_table, success_tables
 from gradclip.sweep.results import JobResult
 
 
@@ -43,20 +43,6 @@ def test_validation_scores_have_a_column_if_a_run_has_one() -> None:
     assert [row[3:6] for row in table.rows] == [("1.00", "", "2.00"), ("1.00", "3.00", "2.00")]
     logged = run_table([JobResult(0, "a", score="val_loss", scores={"train": 1.0, "test": 2.0})])
     assert logged.columns[3:5] == ("loss/train", "val_loss")
-
-
-@pytest.mark.parametrize(
-    ("launcher", "error", "noted"),
-    [
-        ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "", True),
-        ({"within": {"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}}, "", True),
-        ({"_target_": "hydra._internal.core_plugins.basic_launcher.BasicLauncher"}, "", False),
-        ({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}, "it broke", False),
-    ],
-)
-def test_rounding_is_mentioned_if_jobs_were_stacked(launcher: dict[str, object], error: str, noted: bool) -> None:
-    config = OmegaConf.create({"hydra": {"launcher": launcher}})
-    assert bool(rounding_note(config, [JobResult(0, "norm", error=error)])) is noted
 
 
 @pytest.mark.parametrize(("done_before", "compared"), [(False, "parent"), (True, ["0", "1"])])

@@ -7,6 +7,7 @@ from math import isnan
 from gradclip.advise.arms import ADVISED, ADVISED_UNCLIPPED, CONTROLS, NORMALIZED, ORIGINAL
 from gradclip.advise.confirmation import Confirmation, Contrast, count_learned, learned
 from gradclip.compare import statistics
+from gradclip.compare.design import design_sentence
 from gradclip.compare.report import ON_TEST, format_error, format_estimate
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.formatting import Table
@@ -53,13 +54,15 @@ def _contrast_table(found: Confirmation) -> Table:
 
 
 def notes(found: Confirmation) -> Iterator[str]:
-    """Yield the methods behind the verdicts, and a caveat if test rows were used."""
+    """Yield the methods behind the verdicts, whether there are too few seeds, and a caveat if test rows were used."""
     yield (
         "Runs of the same seed are compared in pairs. Better or worse: p below "
         f"{found.contrasts[0].level:.2g} in a sign-flip test of ranks, where diverged runs rank last, adjusted for all "
         f"contrasts (largest difference, step-down). As good: {found.metric.ratios} differ by a factor of less than "
         f"{EQUIVALENCE_FACTOR} in two one-sided signed-rank tests of the ratios with Holm correction."
     )
+    if found.seeds < statistics.fewest_seeds():
+        yield design_sentence(found.seeds)
     if found.metric.caveat:
         yield f"{found.metric.caveat} Whether a run learned is judged on its training rows."
 

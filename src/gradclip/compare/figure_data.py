@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from math import inf, isfinite
+from operator import itemgetter
 
 import numpy as np
 
 from gradclip import keys
 from gradclip.arrays import Floats
-from gradclip.compare.labels import short_setting
+from gradclip.compare.labels import distinguishing_names, short_setting
 from gradclip.compare.metric import Metric
 from gradclip.compare.summary import GroupSummary
 from gradclip.formatting import parse_number
@@ -26,11 +27,16 @@ def threshold_lines(summaries: Mapping[int, GroupSummary]) -> list[ThresholdLine
         for number, summary in summaries.items()
         if 0 < parse_number(_setting(summary, THRESHOLD)) < inf  # the axis is logarithmic
     }
-    lines: dict[str, dict[int, GroupSummary]] = {}
+    lines: dict[tuple[tuple[str, str], ...], dict[int, GroupSummary]] = {}
     for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):
-        lines.setdefault(_line_label(summary, [*clipping.values()]), {})[number] = summary
-    several = {label: groups for label, groups in lines.items() if len(set(map(_threshold, groups.values()))) > 1}
-    return [_line(label, groups) for label, groups in sorted(several.items())]
+        settings = {name: value for name, value in summary.group.settings.items() if name != THRESHOLD}
+        words = {"clip": _setting(summary, "clip.name") or "all methods"}
+        words |= {name: short_setting(name, value) for name, value in settings.items()}
+        lines.setdefault(tuple(words.items()), {})[number] = summary
+    several = [(dict(line), groups) for line, groups in lines.items() if len(set(map(_threshold, groups.values()))) > 1]
+    names = distinguishing_names([words for words, _ in several])
+    labels = [" ".join(words[name] for name in shown) for (words, _), shown in zip(several, names, strict=True)]
+    return [_line(label, groups) for label, (_, groups) in sorted(zip(labels, several, strict=True), key=itemgetter(0))]
 
 
 def _setting(summary: GroupSummary, name: str) -> str | None:
@@ -41,18 +47,6 @@ def _setting(summary: GroupSummary, name: str) -> str | None:
 
 def _threshold(summary: GroupSummary) -> float:
     return float(str(_setting(summary, THRESHOLD)))
-
-
-def _line_label(summary: GroupSummary, others: Sequence[GroupSummary]) -> str:
-    """Return the name of the method, followed by the other settings that differ between its groups."""
-    method = _setting(summary, "clip.name") or "all methods"
-    settings = [other.group.settings for other in others if _setting(other, "clip.name") == method]
-    differing = [
-        short_setting(name, value)
-        for name, value in summary.group.settings.items()
-        if name != THRESHOLD and any(other.get(name) != value for other in settings)
-    ]
-    return " ".join([method, *differing])
 
 
 def _line(label: str, groups: Mapping[int, GroupSummary]) -> ThresholdLine:

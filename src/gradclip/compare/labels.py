@@ -9,7 +9,8 @@ from gradclip.config.overrides import setting_of
 from gradclip.tracking.stored_runs import StoredRun
 
 CLIP_LABEL = {"clip.name", "clip.value", "clip.norm"}  # settings that the label of the clipping contains
-MAX_LABEL_LENGTH = 30
+MAX_LABEL_LENGTH = 60
+SHORT_LABEL_LENGTH = 30  # up to this length, a label also has settings that are unusual but distinguish no groups
 
 
 def short_setting(name: str, value: str) -> str:
@@ -48,16 +49,14 @@ def group_labels(groups: Sequence[Sequence[StoredRun]], by: Sequence[str], mixed
         mixed: names of the settings that differ within each group.
     """
     words = [_words(group, by, inner) for group, inner in zip(groups, mixed, strict=True)]
-    chosen = _distinguishing(words)
-    for own, names in zip(words, chosen, strict=True):
-        if "experiment" not in own:  # the name of an experiment implies its settings
-            more = _unusual(own, words) if own["clip"] else own
-            names.extend(name for name in more if name not in names)
-    shown = [[own[name] for name in names] for own, names in zip(words, chosen, strict=True)]
-    if len({first for first, *_ in shown}) == 1:  # the first word distinguishes none
-        shown = [others if any(others) else [first] for first, *others in shown]
-    notes = [_mixture(group, inner) for group, inner in zip(groups, mixed, strict=True)]
-    return numbered([_fitting(one, note) for one, note in zip(shown, notes, strict=True)])
+    needed = distinguishing_names(words)
+    is_first_shared = len({own[first] for own, (first, *_) in zip(words, needed, strict=True)}) == 1
+    labels = []
+    for own, names, group, inner in zip(words, needed, groups, mixed, strict=True):
+        more = [] if "experiment" in own else [name for name in _unusual(own, words) if name not in names]
+        shown = names[1:] if is_first_shared and len(names) + len(more) > 1 else names
+        labels.append(_fitting([own[one] for one in shown], [own[one] for one in more], _mixture(group, inner)))
+    return numbered(labels)
 
 
 def _words(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) -> dict[str, str]:
@@ -66,17 +65,34 @@ def _words(group: Sequence[StoredRun], by: Sequence[str], mixed: Sequence[str]) 
     experiment = experiments.pop() if len(experiments) == 1 else ""
     method = "" if "clip.name" in mixed else run.parameters.get("clip.name", "")
     clip = method if {*mixed} & CLIP_LABEL else run.tags.get(keys.CLIP, method)
-    names = sorted((name for name in by if name in run.parameters), key=CLIP_LABEL.__contains__)
+    names = sorted((name for name in by if name in run.parameters), key=_rank)
     settings = {name: short_setting(name, run.parameters[name]) for name in names}
     return ({"experiment": experiment} if experiment else {}) | {"clip": clip} | settings
 
 
-def _distinguishing(groups: Sequence[Mapping[str, str]]) -> list[list[str]]:
-    """Return the names of the words for each group: the first, and those in which groups with equal words differ."""
-    chosen = [[next(iter(words))] for words in groups]
-    for name in dict.fromkeys(name for words in groups for name in words):
+def _rank(name: str) -> int:
+    """Return the sort key of a setting in a label; an option comes before the settings that it implies."""
+    if name in {"experiment", "clip"}:
+        return 0
+    return 3 if name in CLIP_LABEL else 1 if name.endswith((".name", "._target_")) else 2
+
+
+def distinguishing_names(labels: Sequence[Mapping[str, str]]) -> list[list[str]]:
+    """Return the names of the words of each label: the first, and those in which labels with equal words differ.
+
+    Args:
+        labels: words of each label, by setting.
+
+    Example:
+        >>> adam = {"clip": "norm", "optimizer.lr": "lr=0.001", "optimizer.name": "optimizer=adam"}
+        >>> sgd = {"clip": "norm", "optimizer.lr": "lr=0.01", "optimizer.name": "optimizer=sgd"}
+        >>> distinguishing_names([adam, sgd, sgd | {"clip": "value"}])
+        [['clip', 'optimizer.name'], ['clip', 'optimizer.name'], ['clip']]
+    """
+    chosen = [[next(iter(words))] for words in labels]
+    for name in sorted(dict.fromkeys(name for words in labels for name in words), key=_rank):
         namesakes = defaultdict(list)
-        for words, names in zip(groups, chosen, strict=True):
+        for words, names in zip(labels, chosen, strict=True):
             namesakes[tuple(words[one] for one in names)].append((words, names))
         for members in namesakes.values():
             if len({words.get(name) for words, _ in members}) > 1:
@@ -87,7 +103,12 @@ def _distinguishing(groups: Sequence[Mapping[str, str]]) -> list[list[str]]:
 
 
 def _unusual(own: Mapping[str, str], groups: Sequence[Mapping[str, str]]) -> list[str]:
-    """Return the settings, other than clipping, whose value in a group is not the most common one among all groups."""
+    """Return the settings, other than clipping, whose value in a group is not the most common one among all groups.
+
+    A group that mixes clipping methods has no other name, so all its settings are returned.
+    """
+    if not own["clip"]:
+        return [*own]
     names = [name for name in own if name not in CLIP_LABEL | {"clip"}]
     values = {name: Counter(words[name] for words in groups if name in words) for name in names}
     return [name for name in names if own[name] != values[name].most_common(1)[0][0]]
@@ -104,14 +125,20 @@ def _mixture(group: Sequence[StoredRun], mixed: Sequence[str]) -> str:
     return f"{count} thresholds" if name in CLIP_LABEL else f"{count} values of {name.rpartition('.')[2]}"
 
 
-def _fitting(words: Sequence[str], note: str) -> str:
-    """Join as many whole words as fit; ``group`` replaces a first word that is far too long."""
-    first, *others = list(filter(None, words)) or ["all runs"]
-    label = first if len(first) <= 1.5 * MAX_LABEL_LENGTH else "group"
-    for word in others:
-        if len(f"{label} {word}") > MAX_LABEL_LENGTH:
-            break
-        label = f"{label} {word}"
+def _fitting(needed: Sequence[str], more: Sequence[str], note: str) -> str:
+    """Join as many whole words as fit; ``group`` replaces a first word that is far too long.
+
+    Args:
+        needed: words that distinguish the group.
+        more: further words, for a short label only.
+        note: describes the values that the group mixes.
+    """
+    limits = [*((word, MAX_LABEL_LENGTH) for word in needed), *((word, SHORT_LABEL_LENGTH) for word in more)]
+    (first, _), *others = [(word, limit) for word, limit in limits if word] or [("all runs", MAX_LABEL_LENGTH)]
+    label = first if len(first) <= MAX_LABEL_LENGTH else "group"
+    for word, limit in others:
+        if len(f"{label} {word}") <= limit:
+            label = f"{label} {word}"
     return f"{label}, {note}" if note else label
 
 

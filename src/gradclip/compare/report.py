@@ -48,7 +48,9 @@ def short_table(comparison: Comparison, width: int) -> Table:
         columns["clipped"] = [format_fraction(one.clip_fraction) for one in shown]
     if comparison.pairs:
         columns["p vs best"] = [_against_best(comparison, one) for one in shown]
-    return Table.of_columns(_title(comparison), columns)
+    groups = len(comparison.summaries)
+    some = "" if len(shown) == groups else f"; best {len(shown)} of {groups} groups"
+    return Table.of_columns(f"{_title(comparison)}{some}", columns)
 
 
 def _first_columns(groups: Sequence[GroupSummary]) -> dict[str, list[str]]:

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.config.base import OwnClass
+from gradclip.config.help import config_options
 from gradclip.config.model import MODEL_KINDS
 from gradclip.config.overrides import OWN_GROUPS, as_typed, for_hydra
 from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
@@ -88,7 +89,7 @@ def overrides_of(config: TrainConfig) -> list[str]:
     if hasattr(config.data, "path"):
         required = {name: getattr(config.data, name) for name in WITHOUT_DEFAULT if hasattr(config.data, name)}
         choices += [f"data.{name}={override_value(value)}" for name, value in required.items()]
-    choices += _changed_options(config, compose_config(choices), GROUPS_AFTER_DATA)
+    choices += _changed_options(config, compose_config(choices), GROUPS_AFTER_DATA) + _prepared_callbacks(config)
     wanted, given = _effective(config), _effective(compose_config(choices))
     values = [
         f"{'' if name in given else '+'}{name}={override_value(value)}"
@@ -114,6 +115,14 @@ def _changed_options(config: TrainConfig, composed: TrainConfig, groups: Sequenc
     """Return overrides that choose the options of groups where they differ from those of a composed config."""
     options = {group: _option(config, group) for group in groups if getattr(config, group)}  # a module replaces some
     return [f"{group}={option}" for group, option in options.items() if option != _option(composed, group)]
+
+
+def _prepared_callbacks(config: TrainConfig) -> list[str]:
+    """Return the override that adds the callbacks which are options; a user's own callback may have the same name."""
+    names = [name for name in config.callbacks if name in config_options("callbacks")]
+    prepared = compose_config([f"+callbacks=[{','.join(names)}]"]).callbacks if names else {}
+    same = [name for name in names if prepared[name].target == config.callbacks[name].target]
+    return [f"+callbacks={same[0]}" if len(same) == 1 else f"+callbacks=[{','.join(same)}]"] if same else []
 
 
 def _effective(config: TrainConfig) -> dict[str, Any]:

@@ -125,7 +125,8 @@ def _of_probe(results: Sequence[ProbeResult]) -> Finding:
     text += "".join(f" These {what}: {'; '.join(names)}." for what, names in groups.items() if names)
     works = sum(result.works for result in results)
     if not works:
-        text += " None of them helps: check the data and the initialization."
+        longer = "train for more epochs, or " if groups["learned nothing"] else ""
+        text += f" None of them helps: {longer}check the data and the initialization."
     else:
         if not remedies_of(results):
             text += f" None of them is better than {ORIGINAL_SETTINGS.what}."

@@ -5,6 +5,7 @@ The number of a group determines its colour, which is the same in every figure.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,10 +23,12 @@ from gradclip.plots.style import (
 )
 
 MAX_NORM_RATIO = 1e6  # largest norm of a group to the median of these; beyond it the norm has exploded and is not drawn
-ROW_HEIGHT = 0.36  # inches
+ROW_HEIGHT = 0.36  # inches, of two lines of text
+LABEL_WIDTH = 36  # characters of a line of a row's label
 QUARTILES = (25, 50, 75)
 NEVER = 1.06  # horizontal position of the first group that never reached the target, as a fraction of the axes
 NEVER_STEP = 0.012  # distance to the next such group
+SPEED_STEP = 0.01  # distance between groups of the same speed, so that none hides another, as a fraction of the axes
 LARGEST_SCORE = 1e100  # larger scores are drawn here, since the ticks of a longer axis would overflow
 
 
@@ -78,7 +81,8 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
     marks = f"dots: runs, line: median, bar: interquartile range{on_test}"
     scores = np.concatenate([test_medians, *(group.scores for group in groups)])
     are_drawn = np.isfinite(scores).any()
-    axes.set(title=title, xlabel=f"{score}\n({marks if are_drawn else 'no run has a finite score'})")
+    axes.set(title=title, xlabel=score)
+    figure.supxlabel(f"({marks if are_drawn else 'no run has a finite score'})", fontsize=11)  # may be wider than axes
     score_axis(axes, scores, is_fraction, along="x", fits=True)
 
 
@@ -87,7 +91,7 @@ def _rows(figure: Figure, labels: Sequence[str]) -> Axes:
     figure.set_layout_engine("constrained")
     figure.set_size_inches(8.0, max(3.0, 1.3 + ROW_HEIGHT * len(labels)))
     axes = figure.subplots()
-    axes.set_yticks(range(len(labels)), labels, fontsize=10)
+    axes.set_yticks(range(len(labels)), [fill(label, LABEL_WIDTH) for label in labels], fontsize=10)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     return axes
@@ -231,14 +235,18 @@ def plot_speed(
     """
     axes = figure.subplots()
     best = "upper left" if higher_is_better else "lower left"
-    axes.set(title=f"{title}: {best} is best", xlabel=target, ylabel=score)
-    never = [group.number for group in groups if not len(group.epochs)]
+    axes.set(title=title, xlabel=f"{target}\n({best} is best)", ylabel=score)
+    figure.subplots_adjust(bottom=0.17)  # two lines
+    epochs = {group.number: np.percentile(group.epochs, QUARTILES) for group in groups if len(group.epochs)}
+    step = SPEED_STEP * np.ptp([*epochs.values()]) if epochs else 0.0
+    never = [group.number for group in groups if group.number not in epochs]
     for group in groups:
         style, median = series_style(group.number), group.quartiles[1]
         if group.number in never:
             usual, transform = NEVER + NEVER_STEP * never.index(group.number), axes.get_yaxis_transform()
         else:
-            (fast, usual, slow), transform = np.percentile(group.epochs, QUARTILES), axes.transData
+            shift = step * (group.number - (len(groups) - 1) / 2)
+            (fast, usual, slow), transform = epochs[group.number] + shift, axes.transData
             axes.plot([fast, slow], [median, median], color=style.color)
         axes.plot(
             [usual] * 3, group.quartiles, color=style.color, marker=style.marker, markevery=[1],

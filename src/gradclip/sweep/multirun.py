@@ -59,10 +59,15 @@ def _typed_in(folder: Path) -> list[str]:
 
 
 def parent_of(folder: Path) -> Parent:
-    """Return the parent run of a multirun, named after the overrides that were typed."""
+    """Return the parent run of a multirun, named after the overrides that were typed.
+
+    All processes of the multirun, and a repetition in the same folder, find the same parent run. Another multirun does
+    not, even if the folder of the first one was deleted and has the same name.
+    """
     typed = _typed_in(folder)
-    created = {keys.COMMAND: train_command(typed, multirun=True), keys.CREATION: uuid5(NAMESPACE_URL, str(folder)).hex}
-    return Parent(str(folder), multirun_name(typed), created | read_note(folder / MAIN_FILE))
+    name, command = multirun_name(typed), train_command(typed, multirun=True)
+    created = {keys.COMMAND: command, keys.CREATION: uuid5(NAMESPACE_URL, f"{folder} {name}").hex}
+    return Parent(str(folder), name, created | read_note(folder / MAIN_FILE))
 
 
 def for_multirun(config: TrainConfig) -> TrainConfig:

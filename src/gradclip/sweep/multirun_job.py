@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gradclip.config.error_messages import USER_ERRORS
-from gradclip.config.overrides import as_typed
+from gradclip.config.overrides import as_typed, multirun_name
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
@@ -29,11 +29,10 @@ def run_one_of_many(config: DictConfig) -> None:
     """Train a job and write its result for the final table; an error does not stop the other jobs."""
     folder, number = Path(HydraConfig.get().runtime.output_dir), int(HydraConfig.get().job.num)
     overrides = tuple(as_typed(HydraConfig.get().overrides.task))
-    typed = " ".join(overrides)
     follow_main(folder.parent)
     try:
         job = Job(for_multirun(validate(config)), overrides, folder, number, parent_of(folder.parent))
-        if number == 0:
+        if number == 0 and "vectorized" not in str(HydraConfig.get().launcher):  # which prints the design itself
             with standard_output():
                 print_design(folder.parent)
                 print_hint(job.config, folder.parent)
@@ -41,11 +40,11 @@ def run_one_of_many(config: DictConfig) -> None:
     except Interrupted as stop:
         ask_to_stop(folder.parent, stop.signal)
         reason = f"stopped by {signal_name(stop.signal)} after step {stop.step}"
-        result = JobResult(number, typed, outcome="stopped", error=reason)
+        result = JobResult(number, multirun_name(overrides), outcome="stopped", error=reason)
     except Exception as error:
         if not isinstance(error, USER_ERRORS):  # a bug or a failed store
             traceback.print_exc()
-        result = JobResult(number, typed, error=failure_reason(error))
+        result = JobResult(number, multirun_name(overrides), error=failure_reason(error))
     result.write(folder)
     print(f"{job_message(result)}{progress(folder.parent)}", flush=True)
 
@@ -73,7 +72,7 @@ def _run(job: Job, multirun: Path) -> JobResult:
     """Train, unless the multirun was stopped or a finished run with the same settings can be reused."""
     if stop := stopped_by(multirun):
         reason = f"not started: stopped by {signal_name(stop)}"
-        return JobResult(job.number, " ".join(job.overrides), outcome="stopped", error=reason)
+        return JobResult(job.number, job.name, outcome="stopped", error=reason)
     if finished := find_finished(job):
         return finished
     trained = train_job(job)

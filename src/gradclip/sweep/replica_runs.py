@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -163,7 +163,7 @@ def _job_result(job: Job, run: TrackedRun | None, summary: Summary) -> JobResult
     try:
         if run is not None:
             run.wait()
-        return JobResult.of_run(job, run, summary)
+        return replace(JobResult.of_run(job, run, summary), is_stacked=True)
     except Exception as error:
         return JobResult(job.number, job.name, error=failure_reason(error))
 

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from gradclip.compare.summary import Comparison
 
 MAX_ROWS = 30  # rows of the table of jobs on a terminal; the table of groups follows
+ROUNDING_NOTE = (
+    "Stacked runs differ from single runs by rounding errors, which grow if training is chaotic; see docs/many-runs.md"
+)
 SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
 
 
@@ -79,8 +82,8 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
             write_page(folder, jobs, search, found)
         with _error_in("the parent run could not be closed", folder, errors):
             close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
-        for note in rounding_note(config, jobs):
-            print_lines(note)
+        if any(job.is_stacked for job in jobs):
+            print_lines(ROUNDING_NOTE)
         print(f"Files: {folder}")
         for figure in (f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*", f"{SEARCH_FOLDER}/{FIGURE}.*"):
             for path in folder.glob(figure):
@@ -153,14 +156,6 @@ def write_page(folder: Path, jobs: Sequence[JobResult], search: "Report | None",
         example = result_of(ask(parent.store, Operations.read_run, scored))
     page = page_of(answer, jobs, parent.run_id if parent else "", example)
     write_note(folder / PAGE_FILE, page._asdict())  # closing the parent run stores it
-
-
-def rounding_note(config: DictConfig, jobs: Sequence[JobResult]) -> list[str]:
-    """Return a note that single runs may end differently, if jobs were stacked; else nothing."""
-    if "vectorized" not in str(config.hydra.launcher) or all(job.error for job in jobs):
-        return []
-    rule = "which grow if training is chaotic; see docs/many-runs.md"
-    return [f"Stacked runs differ from single runs by rounding errors, {rule}"]
 
 
 def pages_of(folder: Path) -> str:

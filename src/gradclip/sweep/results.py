@@ -32,7 +32,7 @@ class JobResult:
 
     Attributes:
         number: number of the job.
-        name: name of its run, or its overrides as they were typed.
+        name: name of its run; if its settings are invalid, those of its overrides that change training.
         run_id: id of its run; None if no run is in the store.
         outcome: outcome of its run, ``failed`` or ``stopped``.
         score: name of the score; empty without a run.
@@ -42,6 +42,7 @@ class JobResult:
         higher_is_better: whether larger values of the score are better.
         error: why there is no run, in one line.
         done_before: whether an earlier command trained the run.
+        is_stacked: whether the run was stacked with others.
     """
 
     number: int
@@ -55,6 +56,7 @@ class JobResult:
     higher_is_better: bool = False
     error: str = ""
     done_before: bool = False
+    is_stacked: bool = False
 
     @property
     def choosing_split(self) -> ChoosingSplit:

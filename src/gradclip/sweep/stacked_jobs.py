@@ -100,7 +100,7 @@ def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) ->
 def _end(jobs: Sequence[Job], outcome: str, reason: str) -> None:
     """End jobs that were not trained to their end."""
     for job in jobs:
-        end_job(JobResult(job.number, " ".join(job.overrides), outcome=outcome, error=reason), job.folder)
+        end_job(JobResult(job.number, job.name, outcome=outcome, error=reason), job.folder)
 
 
 def _print_reasons(refused: Mapping[int, str]) -> None:
