@@ -21,7 +21,7 @@ from gradclip.tracking.process import ask, result_of, together
 from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
 from gradclip.tracking.run import TrackedRun
 from gradclip.tracking.scratch import scratch_folder
-from gradclip.training.artifacts import create_run, datasets_of, describe_run, write_result
+from gradclip.training.artifacts import create_run, datasets_of, describe_run, remove_results, write_result
 from gradclip.training.description import end_tags
 from gradclip.training.figures import draw_figures
 from gradclip.training.job import Job
@@ -97,6 +97,7 @@ class ReplicaRuns:
         if job.config.tracking.uri and job.parent:
             run = create_run(job, lock=self.lock, spool=True)
         self._begun[job.number] = job, run
+        remove_results(job.folder)
         if run is not None:
             describe_run(run, job, self._descriptions(run.store, job, data))
 

@@ -23,6 +23,7 @@ from gradclip.training.artifacts import (
     create_run,
     datasets_of,
     describe_run,
+    remove_results,
     write_result,
     write_telemetry,
     write_weights,
@@ -50,6 +51,8 @@ def train(job: Job) -> Result:
         components = build_components(job.config, job.folder, job.is_main)
         run = open_run(job, components) if job.is_main and job.config.tracking.uri else None
         try:
+            if job.is_main:
+                remove_results(job.folder)
             attach(job, components, interruption, run)
             fit(job, components)
             interruption.check()

@@ -1,0 +1,27 @@
+"""A training run from its config to the files in its folder."""
+
+import pytest
+
+from gradclip import keys
+from gradclip.config.composition import compose_config
+from gradclip.sweep.replica_runs import ReplicaRuns
+from gradclip.sweep.stacked_jobs import train_stacked
+from gradclip.tracking.records import Parent
+from gradclip.training.job import Job
+from gradclip.training.pipeline import train
+
+LIGHT = ("tracking=none", "trainer.max_epochs=1", "figures=false", "trainer.progress_bar=false", "log_model=false")
+
+
+@pytest.mark.parametrize("is_stacked", [False, True], ids=["single", "stacked"])
+def test_a_run_keeps_no_results_of_an_earlier_run_in_its_folder(tmp_path, is_stacked):
+    job = Job(compose_config(LIGHT), LIGHT, tmp_path, parent=Parent(str(tmp_path), "multirun", {}))
+    for name in (keys.WEIGHTS_FILE, "figures/predictions.png"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).touch()
+    if is_stacked:
+        train_stacked([job], ReplicaRuns(points=10, keep_all=False, lock=tmp_path / "run.lock"), max_replicas=1)
+    else:
+        train(job)
+    assert (tmp_path / keys.TELEMETRY_FILE).exists()
+    assert not [*tmp_path.glob("weights/*"), *tmp_path.glob("figures/*")]
