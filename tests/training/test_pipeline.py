@@ -1,14 +1,18 @@
 """A training run from its config to the files in its folder."""
 
+from unittest.mock import Mock
+
 import pytest
+import torch
 
 from gradclip import keys
 from gradclip.config.composition import compose_config
 from gradclip.sweep.replica_runs import ReplicaRuns
 from gradclip.sweep.stacked_jobs import train_stacked
-from gradclip.tracking.records import Parent
+from gradclip.tracking.records import CHECKPOINT_FILE, Parent
+from gradclip.training.components import build_components
 from gradclip.training.job import Job
-from gradclip.training.pipeline import train
+from gradclip.training.pipeline import fit, train
 
 LIGHT = ("tracking=none", "trainer.max_epochs=1", "figures=false", "trainer.progress_bar=false", "log_model=false")
 
@@ -25,3 +29,13 @@ def test_a_run_keeps_no_results_of_an_earlier_run_in_its_folder(tmp_path, is_sta
         train(job)
     assert (tmp_path / keys.TELEMETRY_FILE).exists()
     assert not [*tmp_path.glob("weights/*"), *tmp_path.glob("figures/*")]
+
+
+def test_a_resumed_run_keeps_weights_of_64_bits(tmp_path):
+    config = compose_config([*LIGHT, "clip=norm", "trainer.precision=64-true"])
+    stopped, resumed = (build_components(config, tmp_path) for _ in range(2))
+    fit(Job(config, LIGHT, tmp_path), stopped)
+    stopped.trainer.save_checkpoint(tmp_path / CHECKPOINT_FILE)
+    fit(Job(config, LIGHT, tmp_path, resumed=Mock()), resumed)  # all epochs are done
+    for name, weight in stopped.module.state_dict().items():
+        assert torch.equal(weight, resumed.module.state_dict()[name]), name

@@ -115,6 +115,8 @@ def fit(job: Job, components: Components) -> None:
     """
     module, data = components.module, components.data_module
     with lightning_errors("trainer: Lightning cannot train with these settings"):
+        # Lightning converts the module only after it has loaded a checkpoint, which would round its weights to float32.
+        components.trainer.precision_plugin.convert_module(module)
         components.trainer.fit(module, datamodule=data, ckpt_path=job.checkpoint, weights_only=True)
 
 
