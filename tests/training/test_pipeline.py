@@ -1,5 +1,6 @@
 """A training run from its config to the files in its folder."""
 
+import signal
 from unittest.mock import Mock
 
 import pytest
@@ -7,12 +8,14 @@ import torch
 
 from gradclip import keys
 from gradclip.config.composition import compose_config
+from gradclip.errors import Interrupted
 from gradclip.sweep.replica_runs import ReplicaRuns
 from gradclip.sweep.stacked_jobs import train_stacked
 from gradclip.tracking.records import CHECKPOINT_FILE, Parent
+from gradclip.training import pipeline
 from gradclip.training.components import build_components
 from gradclip.training.job import Job
-from gradclip.training.pipeline import fit, train
+from gradclip.training.pipeline import fit, save, train
 
 LIGHT = ("tracking=none", "trainer.max_epochs=1", "figures=false", "trainer.progress_bar=false", "log_model=false")
 
@@ -39,3 +42,27 @@ def test_a_resumed_run_keeps_weights_of_64_bits(tmp_path):
     fit(Job(config, LIGHT, tmp_path, resumed=Mock()), resumed)  # all epochs are done
     for name, weight in stopped.module.state_dict().items():
         assert torch.equal(weight, resumed.module.state_dict()[name]), name
+
+
+def test_a_second_request_to_stop_keeps_the_step_of_the_first(tmp_path, monkeypatch):
+    def end_early(*arguments):
+        arguments[-1].step = 5
+        raise Interrupted(signal.SIGINT)
+
+    monkeypatch.setattr(pipeline, "fit", Mock(side_effect=Interrupted(signal.SIGTERM)))
+    monkeypatch.setattr(pipeline, "end_early", end_early)
+    with pytest.raises(Interrupted) as stop:
+        train(Job(compose_config(LIGHT), LIGHT, tmp_path))
+    assert (stop.value.signal, stop.value.step) == (signal.SIGTERM, 5)
+
+
+def test_a_stop_waits_until_the_store_has_read_the_model(tmp_path, monkeypatch):
+    folders, existed = [], []
+    monkeypatch.setattr(pipeline, "save_model", lambda _folder, scratch, *_: folders.append(scratch))
+    monkeypatch.setattr(pipeline, "end_tags", Mock())
+    monkeypatch.setattr(pipeline, "write_result", Mock(side_effect=Interrupted(signal.SIGINT)))
+    run = Mock()
+    run.wait.side_effect = lambda: existed.append(folders[0].exists())
+    with pytest.raises(Interrupted):
+        save(Job(compose_config(["clip=norm"]), (), tmp_path), Mock(run=run))
+    assert existed == [True]

@@ -60,7 +60,8 @@ def train(job: Job) -> Result:
             if job.is_main:
                 save(job, result)
         except Interrupted as stop:
-            end_early(job, components, run, stop)
+            with suppress(Interrupted):  # a second request skips the rest; the first one has the step and the run
+                end_early(job, components, run, stop)
             raise
         except BaseException as error:
             if run is not None:
@@ -144,16 +145,19 @@ def save(job: Job, result: Result) -> None:
     """Write summary, model, telemetry and figures; the store writes each while the next is being prepared."""
     config, run, summary = job.config, result.run, result.summary
     with scratch_folder() as scratch:
-        if run is not None:
-            run.write_summary(summary.metrics(), end_tags(config, result))
-            if config.log_model and summary.outcome != "diverged":  # the weights of a diverged run may be NaN
-                save_model(job.folder, scratch, result, run)
-        write_result(job, result)
-        if config.figures:
-            draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
-        if run is not None:
-            run.write_run_files()
-            run.wait()  # until the store has read the scratch files
+        try:
+            if run is not None:
+                run.write_summary(summary.metrics(), end_tags(config, result))
+                if config.log_model and summary.outcome != "diverged":  # the weights of a diverged run may be NaN
+                    save_model(job.folder, scratch, result, run)
+            write_result(job, result)
+            if config.figures:
+                draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
+            if run is not None:
+                run.write_run_files()
+        finally:
+            if run is not None:
+                run.wait()  # until the store has read the scratch files
 
 
 def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> None:
