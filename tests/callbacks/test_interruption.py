@@ -77,6 +77,14 @@ def test_two_signals_at_nearly_the_same_time_count_as_one(monkeypatch):
     assert interruption.signal == signal.SIGINT
 
 
+def test_a_signal_sent_again_at_once_is_ignored_after_training_too(monkeypatch):
+    monkeypatch.setattr(module, "SECOND_SIGNAL_AFTER", 60.0)
+    with Interruption() as interruption:
+        fit(interruption, Sending(signal.SIGINT, 3))
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+
 @every_signal
 def test_a_signal_outside_training_stops_immediately(number):
     interruption = Interruption()

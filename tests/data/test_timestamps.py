@@ -32,6 +32,15 @@ def test_dates_are_read_with_their_intended_meaning(values, settings, expected):
     assert steps(*values, **settings) == expected
 
 
+@pytest.mark.parametrize("kind", ["int8", "uint8", "uint64", "UInt32", "bool"])
+def test_the_order_of_small_and_unsigned_integers_is_seen(kind):
+    assert np.diff(stamps_as_numbers(pd.Series([1, 0], dtype=kind))).tolist() == [-1]
+
+
+def test_the_steps_of_small_integers_may_exceed_their_type():
+    assert np.diff(stamps_as_numbers(pd.Series([-100, 100], dtype="int8"))).tolist() == [200]
+
+
 @pytest.mark.parametrize(
     ("values", "settings", "message"),
     [

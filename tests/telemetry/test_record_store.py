@@ -52,14 +52,18 @@ def test_a_state_names_the_files_and_contains_the_other_steps(tmp_path):
     assert resumed.read(("weight", "bias")).step.tolist() == [*range(1, 25)]
 
 
-def test_steps_of_a_missing_file_are_omitted_with_a_warning(tmp_path):
+@pytest.mark.parametrize("what", ["not found", "damaged"])
+def test_steps_of_a_missing_or_damaged_file_are_omitted_with_a_warning(tmp_path, what):
     store, resumed = RecordStore(1000), RecordStore()
     for block in blocks():
         store.append(block, tmp_path)
     state = store.state()
     first, _ = sorted(tmp_path.rglob("*.npz"), key=lambda path: int(path.stem.rpartition("-")[2]))
+    whole = first.read_bytes()
     first.unlink()
-    with pytest.warns(UserWarning, match="not found; the record continues without these earlier steps"):
+    if what == "damaged":
+        first.write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(UserWarning, match=f"{what}; the record continues without these earlier steps"):
         resumed.restore(state)
     assert resumed.read(("weight", "bias")).step.tolist() == [*range(9, 21)]
 

@@ -1,14 +1,9 @@
-"""The data sets and the reports that a run stores."""
+"""The data sets that a run stores, and the files that it leaves in its folder."""
 
-from unittest.mock import Mock
-
-import numpy as np
-
-from gradclip import keys
 from gradclip.data.sequences import SequenceData
 from gradclip.data.sources import diabetes
 from gradclip.data.tabular import TabularData
-from gradclip.training.artifacts import datasets_of, write_result
+from gradclip.training.artifacts import RESULT_FILES, datasets_of, remove_results
 
 
 def test_each_split_is_a_separate_data_set():
@@ -23,12 +18,11 @@ def test_generated_sequences_are_data_sets_without_rows():
     assert {one.context: one.frame for one in datasets_of(data)} == dict.fromkeys(("training", "validation", "testing"))
 
 
-def test_reports_of_an_earlier_run_in_the_same_folder_are_not_stored_with_this_one(tmp_path):
-    for name in (keys.EXPLOSION_TEXT, keys.EXPLOSION_JSON, keys.HIDDEN_STATES_FILE):
+def test_the_files_of_an_earlier_run_are_removed_and_those_of_the_user_are_kept(tmp_path):
+    own = {"figures/own.png", "figures/target.csv", "telemetry/notes.txt"}
+    figures = {"figures/target.png", "figures/learning_curve.svg", "figures/hidden_state_gradient_12.pdf"}
+    for name in (*RESULT_FILES, *figures, *own):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    result = Mock(explosion=None, hidden=None)
-    result.record.to_columns.return_value = {"step": np.ones(1)}
-    write_result(Mock(folder=tmp_path, config_text="seed: 0"), result)
-    left = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {keys.CONFIG_FILE, keys.TELEMETRY_FILE}
+    remove_results(tmp_path)
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()} == own

@@ -10,9 +10,11 @@ from torch import nn
 from gradclip.config.composition import compose_config
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sequences import SequenceData
-from gradclip.data.sources import regression
+from gradclip.data.sources import regression, wine
 from gradclip.data.tabular import TabularData
 from gradclip.scores import LoggedScore
+from gradclip.telemetry.hidden_states import HiddenStateRecord
+from gradclip.training import figures
 from gradclip.training.figures import draw_figures, gradient_figures, learning_curve, prediction_figures
 from gradclip.training.predictions import predict_test_examples
 from gradclip.training.result import Result
@@ -91,3 +93,13 @@ def test_figures_have_the_requested_format(tmp_path):
             *("update_ratio", "gradient_norm_histogram"),
         )
     }
+
+
+def test_the_names_of_all_figures_are_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "draw", lambda path, *_: path.touch())
+    clipped = make_record([[3.0, 4.0]] * 4, norms_clipped=[[0.6, 0.8]] * 4)
+    hidden = HiddenStateRecord(np.array([1]), {"layer 1": np.ones((1, 3))})
+    classes = result(TabularData(wine()), nn.Linear(13, 3), clipped)
+    for drawn in (replace(result(record=clipped), hidden=hidden), classes):
+        draw_figures(tmp_path, compose_config(["clip=norm"]), drawn)
+    assert {path.stem for path in tmp_path.iterdir()} == figures.FIGURES

@@ -1,3 +1,4 @@
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,16 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
     )
     with pytest.raises(TrackingError, match="the checkpoint is damaged; remove it and repeat the command"):
         _check_checkpoint(path)
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_refused_or_loads(tmp_path: Path) -> None:
+    path, weights = tmp_path / "last.ckpt", torch.arange(5000.0)
+    torch.save({"weights": weights}, path)
+    whole = path.read_bytes()
+    for position in range(whole.rindex(b"PK\1\2"), len(whole)):  # the end of the directory of the archive
+        flipped = bytearray(whole)
+        flipped[position] ^= 128
+        path.write_bytes(flipped)
+        with suppress(TrackingError):
+            _check_checkpoint(path)
+            assert torch.equal(torch.load(path, weights_only=True)["weights"], weights)

@@ -84,11 +84,14 @@ class Interruption(Callback):
                 signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        is_second = self.signal is not None and time.monotonic() - self._first_signal_time > SECOND_SIGNAL_AFTER
+        now = time.monotonic()
         if self.signal is None:
-            self.signal, self._first_signal_time = number, time.monotonic()
-        if is_second or not self._training:
-            raise Interrupted(number)
+            self.signal, self._first_signal_time = number, now
+            if self._training:
+                return
+        elif now - self._first_signal_time <= SECOND_SIGNAL_AFTER:
+            return  # the same request, sent again
+        raise Interrupted(number)
 
 
 def _in_main_thread() -> bool:

@@ -1,5 +1,6 @@
 """The command ``train``: runs one Hydra job, from its composed config to a finished run."""
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,4 +58,6 @@ def _train_or_stop(job: Job) -> "Result":
         if not job.is_main:
             raise SystemExit(0) from stop  # on any other code Lightning kills the first process
         print_lines(interrupted_message(stop, job.overrides))
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # as Python exits, Ctrl-C would print a traceback
         raise SystemExit(128 + stop.signal) from stop

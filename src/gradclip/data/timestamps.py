@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_datetime64_any_dtype, is_numeric_dtype
+from pandas.api.types import is_datetime64_any_dtype, is_float_dtype, is_numeric_dtype
 
 from gradclip.errors import DataError
 
@@ -52,8 +52,8 @@ def stamps_as_numbers(stamps: pd.Series, day_first: bool | None = None) -> NDArr
     Raises:
         DataError: a timestamp is neither, or dates are valid both with the day first and with the month first.
     """
-    if is_numeric_dtype(stamps):
-        return stamps.to_numpy()
+    if is_numeric_dtype(stamps):  # differences of small or unsigned integers would wrap around
+        return stamps.to_numpy(dtype=np.float64 if is_float_dtype(stamps) else np.int64)
     if is_datetime64_any_dtype(stamps):
         return _nanoseconds(stamps)
     for form in ("ISO8601", "%d.%m.%Y", "%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S"):  # unambiguous formats

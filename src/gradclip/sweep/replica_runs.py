@@ -21,7 +21,7 @@ from gradclip.tracking.process import ask, result_of
 from gradclip.tracking.records import DatasetDescription, RunEnd, Store, now
 from gradclip.tracking.run import TrackedRun, begin_together, complete_together
 from gradclip.tracking.scratch import scratch_folder
-from gradclip.training.artifacts import datasets_of, describe_run, make_run, write_result
+from gradclip.training.artifacts import datasets_of, describe_run, make_run, remove_results, write_result
 from gradclip.training.description import end_tags
 from gradclip.training.figures import draw_figures
 from gradclip.training.job import Job
@@ -76,6 +76,7 @@ class ReplicaRuns:
             for job, data in some:
                 run = make_run(job, self.lock) if job.config.tracking.uri else None
                 self._begun[job.number] = job, run
+                remove_results(job.folder)
                 if run is not None:
                     begun.append((run, describe_run(job, self._descriptions(run.store, job, data))))
             begin_together(begun)

@@ -57,13 +57,15 @@ class RecordStore:
         return {"names": list(latest.names), "columns": columns, "files": [str(path) for path, _ in self._files]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Continue from a state; missing files are left out with a warning."""
+        """Continue from a state; files that are missing or damaged are left out with a warning."""
         columns = {name: column.numpy() for name, column in state["columns"].items()}
-        paths = [Path(path) for path in state["files"]]
-        for path in paths:
-            if not path.is_file():
-                warnings.warn(f"{path}: not found; the record continues without these earlier steps", stacklevel=2)
-        self._files = [(path, _read_names(path)) for path in paths if path.is_file()]
+        self._files = []
+        for path in map(Path, state["files"]):
+            try:
+                self._files.append((path, _read(path).names))
+            except Exception as error:  # NumPy reports damage by errors of many types
+                what = "not found" if isinstance(error, FileNotFoundError) else "damaged"
+                warnings.warn(f"{path}: {what}; the record continues without these earlier steps", stacklevel=2)
         block = GradientRecord(tuple(state["names"]), **columns)
         self._blocks, self._bytes = [block], _bytes(block)
 
@@ -98,11 +100,6 @@ def _bytes(block: GradientRecord) -> int:
 def _write(record: GradientRecord, path: Path) -> None:
     columns = {name: getattr(record, name) for name in record.columns()}
     np.savez(path, names=np.array(record.names, dtype=np.str_), **columns)
-
-
-def _read_names(path: Path) -> tuple[str, ...]:
-    with np.load(path) as file:
-        return tuple(file["names"].tolist())
 
 
 def _read(path: Path) -> GradientRecord:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import pyarrow
 import torch
@@ -10,15 +11,25 @@ from torch import Tensor, nn
 
 from gradclip import keys
 from gradclip.config.identity import data_digest, data_name, fingerprint
-from gradclip.config.schema import TrainConfig, flatten
+from gradclip.config.schema import FigureFormat, TrainConfig, flatten
 from gradclip.data.base import TrainingData
 from gradclip.models.optimization import build_loss
 from gradclip.scores import CONTEXTS
 from gradclip.tracking.records import Dataset, DatasetDescription, RunDescription, Store
 from gradclip.tracking.run import TrackedRun
+from gradclip.training.figures import FIGURES
 from gradclip.training.job import Job
 from gradclip.training.own_data import OwnData
 from gradclip.training.result import Result
+
+RESULT_FILES = (
+    keys.CONFIG_FILE,
+    keys.EXPLOSION_TEXT,
+    keys.EXPLOSION_JSON,
+    keys.TELEMETRY_FILE,
+    keys.HIDDEN_STATES_FILE,
+    keys.WEIGHTS_FILE,
+)  # of one run, in its folder; beside them, its figures
 
 
 def make_run(job: Job, lock: Path | None = None) -> TrackedRun:
@@ -57,15 +68,19 @@ def datasets_of(data: TrainingData) -> list[Dataset]:
     ]
 
 
-def write_result(job: Job, result: Result) -> None:
-    """Write config, explosion report and telemetry into the folder of a job, which is created if necessary.
+def remove_results(folder: Path) -> None:
+    """Remove the files that an earlier run left in a folder, so that they are not stored with the next run."""
+    for name in RESULT_FILES:
+        (folder / name).unlink(missing_ok=True)
+    for path in (folder / keys.FIGURES_FOLDER).glob("*"):
+        if path.stem.rstrip("_0123456789") in FIGURES and path.suffix[1:] in get_args(FigureFormat):
+            path.unlink()
 
-    If an earlier run wrote to the same folder, its reports are removed, so that they are not stored with this one.
-    """
+
+def write_result(job: Job, result: Result) -> None:
+    """Write config, explosion report and telemetry into the folder of a job, which is created if necessary."""
     job.folder.mkdir(parents=True, exist_ok=True)
     (job.folder / keys.CONFIG_FILE).write_text(job.config_text)
-    for name in (keys.EXPLOSION_TEXT, keys.EXPLOSION_JSON, keys.HIDDEN_STATES_FILE):
-        (job.folder / name).unlink(missing_ok=True)
     if result.explosion is not None:
         (job.folder / keys.EXPLOSION_FOLDER).mkdir(exist_ok=True)
         (job.folder / keys.EXPLOSION_TEXT).write_text(f"{result.explosion}\n")

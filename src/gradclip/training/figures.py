@@ -24,6 +24,18 @@ from gradclip.training.result import Result
 
 Figures = dict[str, Callable[[Figure], None]]
 SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (fraction of correct predictions)"}
+FIGURES = {  # all that a run may have, without the number of a recurrent layer
+    "target",
+    "learning_curve",
+    "gradient_norm",
+    "gradient_norm_by_parameter",
+    "gradient_norm_histogram",
+    "clipping_coefficient",
+    "update_ratio",
+    "hidden_state_gradient",
+    "predictions",
+    "confusion",
+}
 MIN_EPOCHS = 2  # if fewer have a finite score, a diverged run shows the loss by step
 
 

@@ -23,6 +23,7 @@ from gradclip.training.artifacts import (
     datasets_of,
     describe_run,
     make_run,
+    remove_results,
     write_result,
     write_telemetry,
     write_weights,
@@ -50,6 +51,8 @@ def train(job: Job) -> Result:
         components = build_components(job.config, job.folder, job.is_main)
         run = open_run(job, components) if job.is_main and job.config.tracking.uri else None
         try:
+            if job.is_main:
+                remove_results(job.folder)
             attach(job, components, interruption, run)
             fit(job, components)
             interruption.check()
@@ -57,7 +60,8 @@ def train(job: Job) -> Result:
             if job.is_main:
                 save(job, result)
         except Interrupted as stop:
-            end_early(job, components, run, stop)
+            with suppress(Interrupted):  # a second request skips the rest; the first one has the step and the run
+                end_early(job, components, run, stop)
             raise
         except BaseException as error:
             if run is not None:
@@ -112,6 +116,8 @@ def fit(job: Job, components: Components) -> None:
     """
     module, data = components.module, components.data_module
     with lightning_errors("trainer: Lightning cannot train with these settings"):
+        # Lightning converts the module only after it has loaded a checkpoint, which would round its weights to float32.
+        components.trainer.precision_plugin.convert_module(module)
         components.trainer.fit(module, datamodule=data, ckpt_path=job.checkpoint, weights_only=True)
 
 
@@ -139,16 +145,19 @@ def save(job: Job, result: Result) -> None:
     """Write summary, model, telemetry and figures; the store writes each while the next is being prepared."""
     config, run, summary = job.config, result.run, result.summary
     with scratch_folder() as scratch:
-        if run is not None:
-            run.write_summary(summary.metrics(), end_tags(config, result))
-            if config.log_model and summary.outcome != "diverged":  # the weights of a diverged run may be NaN
-                save_model(job.folder, scratch, result, run)
-        write_result(job, result)
-        if config.figures:
-            draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
-        if run is not None:
-            run.write_run_files()
-            run.wait()  # until the store has read the scratch files
+        try:
+            if run is not None:
+                run.write_summary(summary.metrics(), end_tags(config, result))
+                if config.log_model and summary.outcome != "diverged":  # the weights of a diverged run may be NaN
+                    save_model(job.folder, scratch, result, run)
+            write_result(job, result)
+            if config.figures:
+                draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
+            if run is not None:
+                run.write_run_files()
+        finally:
+            if run is not None:
+                run.wait()  # until the store has read the scratch files
 
 
 def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> None:

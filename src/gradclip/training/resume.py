@@ -72,13 +72,16 @@ def _settings_in_folder(run: StoppedRun) -> str:
 
 
 def _check_checkpoint(path: Path) -> None:
-    """Check that a checkpoint is complete; torch reports a damaged one by many different errors."""
+    """Check that a checkpoint can be loaded: ``zipfile`` checks its content, torch its structure."""
     if not path.exists():
         return
+    import torch  # takes a second, which a command with a mistake should not
+
     try:
         with zipfile.ZipFile(path) as file:
-            damaged = file.testzip() is not None
-    except (zipfile.BadZipFile, OSError, EOFError):
-        damaged = True
-    if damaged:
-        raise TrackingError(f"{path}: the checkpoint is damaged; remove it and repeat the command to start over")
+            if (name := file.testzip()) is not None:
+                raise zipfile.BadZipFile(name)
+        torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except Exception as error:  # both report damage by errors of many types
+        what = "the checkpoint is damaged; remove it and repeat the command to start over"
+        raise TrackingError(f"{path}: {what}") from error
