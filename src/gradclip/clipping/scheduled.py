@@ -81,11 +81,25 @@ class Scheduled(Clipper):
 
     def _now(self, state: State) -> Clipper:
         clipper: Any = self.clipper
-        return cast(Clipper, replace(clipper, value=clipper.value * self._factor(state["step"])))
+        factor = factor_at(state["step"], self.start, self.end, self.steps, self.shape)
+        return cast(Clipper, replace(clipper, value=clipper.value * factor))
 
-    def _factor(self, step: Tensor) -> Tensor:
-        """Return the factor of a step, in float64, since float32 counts only up to 16 million."""
-        progress = torch.clamp(step.to(wide_type(step)) / self.steps, max=1.0)
-        if self.shape == "linear":
-            return self.start + (self.end - self.start) * progress
-        return self.start * (self.end / self.start) ** progress
+
+def factor_at(step: Tensor, start: float, end: float, steps: int, shape: str) -> Tensor:
+    """Return the factor of each step, in float64, since float32 counts only up to 16 million.
+
+    Args:
+        step: optimizer steps, counted from 0.
+        start: the factor at step 0.
+        end: the factor from step ``steps`` on.
+        steps: number of steps from ``start`` to ``end``.
+        shape: ``linear`` or ``exponential``.
+
+    Example:
+        >>> factor_at(torch.arange(4), start=4.0, end=1.0, steps=2, shape="exponential")
+        tensor([4., 2., 1., 1.], dtype=torch.float64)
+    """
+    progress = torch.clamp(step.to(wide_type(step)) / steps, max=1.0)
+    if shape == "linear":
+        return start + (end - start) * progress
+    return start * (end / start) ** progress
