@@ -52,7 +52,7 @@ class Groups(Clipper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.groups, Mapping):
+        if not (isinstance(self.groups, Mapping) and all(isinstance(pattern, str) for pattern in self.groups)):
             raise ClippingError(f"groups: got {self.groups!r}; must be a dictionary of clippers by name pattern")
         for clipper in self._clippers():
             check_clipper("groups", clipper)

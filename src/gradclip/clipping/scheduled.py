@@ -1,7 +1,7 @@
 """A threshold that changes over the steps."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
@@ -10,6 +10,8 @@ from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.errors import ClippingError
 from gradclip.norms.tensors import wide_type
+
+Shape = Literal["linear", "exponential"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Scheduled(Clipper):
         shape: ``linear``, by equal differences, or ``exponential``, by equal ratios.
 
     Raises:
-        ClippingError: start or end is not above 0, steps is not a whole number of at least 1, or the clipper has no
-            threshold.
+        ClippingError: start or end is not above 0, steps is not a whole number of at least 1, shape is unknown, or the
+            clipper has no threshold.
 
     Example:
         >>> from gradclip import Value
@@ -43,12 +45,14 @@ class Scheduled(Clipper):
     start: Annotated[float, POSITIVE] = 1.0
     end: Annotated[float, POSITIVE] = 1.0
     steps: Annotated[int, COUNT] = 1
-    shape: Literal["linear", "exponential"] = "linear"
+    shape: Shape = "linear"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if getattr(self.clipper, "value", None) is None:
             raise ClippingError(f"clipper: got {self.clipper}; must have a threshold called value")
+        if self.shape not in get_args(Shape):
+            raise ClippingError(f"shape: got {self.shape!r}; choose from {', '.join(get_args(Shape))}")
 
     @property
     def changes_direction(self) -> bool:  # type: ignore[override]
@@ -85,7 +89,7 @@ class Scheduled(Clipper):
         return cast(Clipper, replace(clipper, value=clipper.value * factor))
 
 
-def factor_at(step: Tensor, start: float, end: float, steps: int, shape: str) -> Tensor:
+def factor_at(step: Tensor, start: float, end: float, steps: int, shape: Shape) -> Tensor:
     """Return the factor of each step, in float64, since float32 counts only up to 16 million.
 
     Args:
