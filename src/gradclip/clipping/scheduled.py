@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
-from gradclip.errors import ClippingError
+from gradclip.errors import ClippingError, check_choice
 from gradclip.norms.tensors import wide_type
 
 Shape = Literal["linear", "exponential"]
@@ -51,8 +51,7 @@ class Scheduled(Clipper):
         super().__post_init__()
         if getattr(self.clipper, "value", None) is None:
             raise ClippingError(f"clipper: got {self.clipper}; must have a threshold called value")
-        if self.shape not in get_args(Shape):
-            raise ClippingError(f"shape: got {self.shape!r}; choose from {', '.join(get_args(Shape))}")
+        check_choice("shape", self.shape, get_args(Shape), ClippingError)
 
     @property
     def changes_direction(self) -> bool:  # type: ignore[override]

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -20,14 +20,16 @@ from gradclip.data.checks import (
     holds_classes,
 )
 from gradclip.data.classes import Label, as_labels, labels_of
-from gradclip.data.files import read_file
+from gradclip.data.files import DECIMALS, DELIMITERS, read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
 from gradclip.data.typed_columns import as_floats
-from gradclip.errors import DataError, first_few
+from gradclip.errors import DataError, check_choice, first_few
 from gradclip.formatting import counted
 from gradclip.scores import Split
 
 Rows = NDArray[np.intp]
+Task = Literal["auto", "regression", "classification"]
+Missing = Literal["refuse", "drop", "median"]
 
 
 @dataclass(frozen=True)
@@ -148,11 +150,11 @@ def wine(test_fraction: float = 0.25, validation_fraction: float = 0.0, split_se
 def table(
     path: str,
     target: str,
-    task: Literal["auto", "regression", "classification"] = "auto",
+    task: Task = "auto",
     features: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     categorical: Sequence[str] = (),
-    missing: Literal["refuse", "drop", "median"] = "refuse",
+    missing: Missing = "refuse",
     stratify: bool = True,
     test_fraction: float = 0.25,
     validation_fraction: float = 0.0,
@@ -181,9 +183,16 @@ def table(
         encoding: encoding of a CSV file: the name of a Python codec, or ``auto``.
 
     Raises:
-        DataError: the file cannot be read or has too few rows to split, a column does not exist, or values cannot be
-            trained on; the message lists all such values.
+        DataError: an option is unknown, the file cannot be read or has too few rows to split, a column does not exist,
+            or values cannot be trained on; the message lists all such values.
     """
+    for setting, value, choices in (
+        ("data.task", task, get_args(Task)),
+        ("data.missing", missing, get_args(Missing)),
+        ("data.delimiter", delimiter, ("auto", *DELIMITERS)),
+        ("data.decimal", decimal, ("auto", *DECIMALS)),
+    ):
+        check_choice(setting, value, choices, DataError)
     file = Path(path).expanduser()
     frame, notes = read_file(file, delimiter, decimal, encoding)
     columns, left_out = input_columns(frame, [target, *exclude]) if features is None else (list(features), ())
