@@ -112,6 +112,28 @@ def first_few(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most:,} more" if len(every) > most else "")
 
 
+def check_choice(name: str, value: str, choices: Iterable[str], error: type[GradclipError]) -> None:
+    """Check that a value is one of the allowed names.
+
+    Args:
+        name: name of the argument or setting, for the message.
+        value: the value.
+        choices: the allowed names.
+        error: the exception to raise.
+
+    Raises:
+        GradclipError: it is not; the exception is of the given class.
+
+    Example:
+        >>> check_choice("data.missing", "dropp", ["refuse", "drop"], DataError)
+        Traceback (most recent call last):
+        gradclip.errors.DataError: data.missing: got 'dropp' (did you mean 'drop'?); choose from refuse, drop
+    """
+    allowed = list(choices)
+    if value not in allowed:
+        raise error(f"{name}: got {value!r}{did_you_mean(str(value), allowed)}; choose from {', '.join(allowed)}")
+
+
 @contextmanager
 def disk_errors(place: Path | str) -> Iterator[None]:
     """Report a full or read-only disk as a user error.

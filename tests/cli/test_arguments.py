@@ -2,7 +2,13 @@
 
 import pytest
 
-from gradclip.cli.arguments import MAX_JOBS, check_arguments, quoted_for_hydra, with_home_folder
+from gradclip.cli.arguments import (
+    MAX_JOBS,
+    check_arguments,
+    quoted_for_hydra,
+    with_globs_expanded,
+    with_home_folder,
+)
 from gradclip.errors import ConfigError
 
 
@@ -57,11 +63,30 @@ def test_only_train_accepts_multirun(primary: str) -> None:
             "threshold.steps=range(1,1000000)",
             "clip.value=tag(log,interval(0.1,10))",
         ],
+        ["-m", "clip=choice(norm,value)", "optimizer=shuffle(sgd, adam)", "+experiment=[explosion, huber_loss]"],
         ["clip.groups=[{parameters: '((', value: 1}]", "~seed", "data.path='a (1).csv'", "--cfg", "job"],
     ],
 )
 def test_valid_arguments_are_accepted(arguments: list[str]) -> None:
     check_arguments(arguments, "train")
+
+
+@pytest.mark.parametrize(
+    ("argument", "line"),
+    [
+        ("clip=glob(x*)", "clip: got glob(x*); must match one of activation, adaptive,"),
+        ("clip.value=glob(*)", "clip.value: got glob(*); glob() needs a group, such as clip"),
+    ],
+)
+def test_a_glob_that_matches_no_option_is_refused(argument: str, line: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_globs_expanded(["-m", argument])
+    assert str(caught.value).startswith(line)
+
+
+def test_a_glob_becomes_the_options_that_it_matches() -> None:
+    assert with_globs_expanded(["+experiment=glob([target*,h*],exclude=*ized)"]) == ["+experiment=huber_loss"]
+    assert with_globs_expanded(["model.path='=glob('"]) == ["model.path='=glob('"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from gradclip import Adaptive
+from gradclip import Adaptive, Groups
+from gradclip.errors import ClippingError
 from gradclip.norms.units import unit_norms
 
 
@@ -55,6 +56,18 @@ def test_the_head_can_be_excluded():
     clipped = Adaptive(exclude="head.*")(tensors, tensors, {})[0]
     assert torch.equal(clipped["head.weight"], tensors["head.weight"])
     assert clipped["body.weight"].max() < 0.1
+
+
+@pytest.mark.parametrize("clipper", [Adaptive(exclude="haed.*"), Groups({"body.*": Adaptive(exclude="head.*")})])
+def test_an_excluded_pattern_that_matches_nothing_is_refused(clipper):
+    parameters = {"body.weight": torch.ones(2, 2), "head.weight": torch.ones(2, 2)}
+    with pytest.raises(ClippingError, match=r"^clip: got exclude='\w+\.\*'.*; must match one of the parameters body"):
+        clipper.init(parameters)
+
+
+def test_several_patterns_are_refused_by_the_constructor():
+    with pytest.raises(ClippingError, match=r"^exclude: got \['head.\*', 'stem.\*'\]; must be a name pattern"):
+        Adaptive(exclude=["head.*", "stem.*"])
 
 
 def test_units_whose_squares_overflow_are_clipped():

@@ -74,6 +74,10 @@ def test_more_than_ten_clippers_keep_their_states_apart():
     [
         (lambda: Chain([Norm(1.0)]), "clippers: got [Norm(value=1.0, order=2.0)]; must be a Clipper"),
         (lambda: Groups({"*": 1.0}), "groups: got 1.0; must be a Clipper"),
+        (
+            lambda: Groups({1: Norm(1.0)}),
+            "groups: got {1: Norm(value=1.0, order=2.0)}; must be a dictionary of clippers",
+        ),
         (lambda: Groups(Norm(1.0)), "groups: got Norm(value=1.0, order=2.0); must be a dictionary of clippers"),
     ],
 )

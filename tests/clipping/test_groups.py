@@ -50,6 +50,11 @@ def test_a_pattern_that_matches_nothing_is_refused():
         Groups({"head.*": Norm(1.0)}).init(GRADIENTS)
 
 
+def test_a_pattern_whose_parameters_belong_to_earlier_patterns_is_refused():
+    with pytest.raises(ClippingError, match=r"^clip: got parameters='output.\*'; must come before the patterns that"):
+        Groups({"*": Norm(1.0), "output.*": Norm(10.0)}).init(GRADIENTS)
+
+
 def test_an_error_shows_only_a_few_of_thousands_of_names_and_the_nearest():
     named = {f"layers.{number}.weight": torch.zeros(1) for number in range(2000)}
     with pytest.raises(ClippingError) as caught:

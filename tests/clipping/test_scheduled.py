@@ -3,6 +3,7 @@ import torch
 
 from gradclip import Auto, Norm, Scheduled, Skip, Value
 from gradclip.clipping.build import make_clipper
+from gradclip.errors import ClippingError
 
 GRADIENTS = {"only": torch.tensor([1e6])}
 
@@ -35,6 +36,11 @@ def test_the_scheduled_clipper_keeps_its_own_state():
     assert thresholds(clipper, 4) == [0.0, 0.0, 1e6, 1e6]
     assert clipper.may_skip
     assert Scheduled(Value(1.0)).changes_direction
+
+
+def test_an_unknown_shape_is_refused():
+    with pytest.raises(ClippingError, match=r"^shape: got 'cosine'; choose from linear, exponential$"):
+        Scheduled(Norm(1.0), shape="cosine")
 
 
 def test_a_percentile_can_be_scheduled():

@@ -36,6 +36,17 @@ def test_equals_torch_bit_for_bit(dtype, threshold):
     assert torch.equal(clipped, parameter.grad)
 
 
+@pytest.mark.parametrize(("dtype", "threshold"), [(torch.float16, 1e6), (torch.bfloat16, 1e39), (torch.float32, 1e39)])
+@pytest.mark.parametrize("lower", [None, -1.0])
+def test_a_threshold_beyond_the_range_of_the_type_limits_nothing(dtype, threshold, lower):
+    gradients = {"weight": torch.tensor([-0.5, 3e4, torch.inf], dtype=dtype)}
+    clipped, _, _ = Value(threshold, lower)(gradients, gradients, {})
+    assert torch.equal(clipped["weight"], gradients["weight"])
+    before = gradients["weight"].clone()
+    Value(threshold, lower).clip_in_place(gradients, gradients, {})
+    assert torch.equal(gradients["weight"], before)
+
+
 def test_infinity_becomes_the_threshold_and_nan_stays():
     clipped, _ = clip(2.0, [torch.inf, -torch.inf, torch.nan, 1.0])
     torch.testing.assert_close(clipped, torch.tensor([2.0, -2.0, torch.nan, 1.0]), equal_nan=True, rtol=0.0, atol=0.0)

@@ -124,3 +124,9 @@ def test_settings_can_be_pickled_for_other_processes(method):
     chosen = settings(method)
     assert pickle.loads(pickle.dumps(chosen)) == chosen
     assert type(chosen) is getattr(clip, type(chosen).__name__)
+
+
+def test_a_group_pattern_that_is_given_twice_is_refused():
+    groups = [{"parameters": "network.2.*", "value": value} for value in (1.0, 5.0)]
+    with pytest.raises(ValidationError, match=r"groups: got the pattern 'network.2.\*' twice; each pattern has one"):
+        settings("groups", groups=groups)

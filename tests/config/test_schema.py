@@ -90,6 +90,8 @@ def test_an_environment_variable_selects_another_store(monkeypatch):
             ["clip=norm", "clip.value=high"],
             "clip.value: got 'high'; must be a valid number",
         ),
+        (["clip=norm", "clip.value=true"], "clip.value: got True; must be a valid number"),
+        (["seed=false"], "seed: got False; must be a valid number"),
         (["clip=norm_value", "clip.norm=0"], "clip.norm: got 0; must be greater than 0"),
         (["clip=norm", "+clip.valu=2"], "clip.valu: no such setting (did you mean 'clip.value'?)"),
         (["+sed=2"], "sed: no such setting (did you mean 'seed'?)"),

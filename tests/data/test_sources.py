@@ -5,10 +5,11 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, make_regression
 
-from gradclip.data.sources import SOURCES, diabetes, regression, table
+from gradclip import MLP, RNN, SequenceData
+from gradclip.data.sources import SOURCES, diabetes, regression, table, wine
 from gradclip.data.tabular import TabularData
 from gradclip.data.tasks import TASKS
-from gradclip.errors import DataError
+from gradclip.errors import DataError, ModelError
 
 FRAME = pd.DataFrame(
     {
@@ -161,3 +162,30 @@ def test_a_split_without_training_rows_is_refused(path):
 def test_sources_are_named_as_in_the_configs():
     configs = Path(__file__).parents[2] / "conf" / "data"
     assert {path.stem for path in configs.glob("*.yaml")} == set(SOURCES) | set(TASKS) | {"own", "series"}
+
+
+@pytest.mark.parametrize(
+    ("build", "line"),
+    [
+        (lambda: table("x.csv", "y", task="clf"), "data.task: got 'clf'; choose from auto, regression,"),
+        (lambda: table("x.csv", "y", missing="mean"), "data.missing: got 'mean' (did you mean 'median'?); choose from"),
+        (lambda: table("x.csv", "y", delimiter=";"), "data.delimiter: got ';'; choose from auto, comma,"),
+        (lambda: table("x.csv", "y", decimal="coma"), "data.decimal: got 'coma' (did you mean 'comma'?)"),
+        (
+            lambda: TabularData(regression(), scale_inputs="max"),
+            "data.scale_inputs: got 'max' (did you mean",
+        ),
+        (lambda: TabularData(regression(), scale_target=None), "data.scale_target: got None (did you mean 'none'?)"),
+        (lambda: TabularData(wine(), class_weights="balance"), "data.class_weights: got 'balance' (did you mean"),
+        (lambda: SequenceData("ading"), "data: got 'ading' (did you mean 'adding'?); choose from adding,"),
+        (lambda: MLP(3, activation="relu6"), "activation: got 'relu6' (did you mean 'relu'?); choose from relu,"),
+        (lambda: MLP(3, initialization="he"), "initialization: got 'he'; choose from pytorch, he_uniform,"),
+        (lambda: MLP(3, output_initialization="he"), "output_initialization: got 'he'; choose from pytorch,"),
+        (lambda: RNN(3, initialization="x"), "initialization: got 'x'; choose from pytorch,"),
+    ],
+    ids=lambda value: value.partition(":")[0] if isinstance(value, str) else "",
+)
+def test_an_unknown_option_is_refused_with_the_choices(build, line):
+    with pytest.raises((DataError, ModelError)) as caught:
+        build()
+    assert str(caught.value).startswith(line)

@@ -142,15 +142,22 @@ FIGURES = {
     "norms far above the threshold": partial(
         norms, step=STEPS, norm=STEADY * 1e30, norm_clipped=STEADY * 0, thresholds={"norm": 1.0}
     ),
+    "norms, threshold scheduled": partial(
+        norms, step=STEPS, norm=STEADY * 9, norm_clipped=STEADY, thresholds={"norm": np.linspace(4.0, 2.0, 100)}
+    ),
     "norms, diverged": partial(norms, step=STEPS, norm=EXPLODING, norm_clipped=EXPLODING, divergence=DIVERGED),
     "norms of two steps": partial(norms, step=STEPS[:2], norm=STEADY[:2], norm_clipped=STEADY[:2]),
     "norms with derivatives clipped": partial(
         norms, step=STEPS, norm=STEADY, norm_clipped=STEADY, state="with derivatives clipped"
     ),
     "coefficients": partial(plot_coefficients, step=STEPS, coefficient=1 / STEADY, title="Clipping coefficient"),
+    "coefficients, all near 0.01": partial(plot_coefficients, step=STEPS, coefficient=0.01 * STEADY, title="Small"),
     "coefficients, none": partial(plot_coefficients, step=STEPS, coefficient=STEADY * np.nan, title="Coefficient"),
     "histogram": partial(plot_norm_histogram, norm=STEADY, thresholds={"norm": 2.0, "value": 0.5}),
     "histogram, diverged": partial(plot_norm_histogram, norm=EXPLODING, thresholds={"norm": 2.0}),
+    "histogram, threshold scheduled": partial(
+        plot_norm_histogram, norm=STEADY, thresholds={"norm": np.linspace(4.0, 2.0, 100)}
+    ),
     "histogram of one norm": partial(plot_norm_histogram, norm=np.ones(5), thresholds={}),
     "histogram of one norm far above the threshold": partial(
         plot_norm_histogram, norm=np.ones(1), thresholds={"norm": 0.001}

@@ -31,6 +31,23 @@ def test_the_threshold_of_elements_is_drawn_with_the_largest_element():
     np.testing.assert_array_equal(element.get_lines()[0].get_ydata(), STEADY)
 
 
+def test_a_scheduled_threshold_is_drawn_over_the_steps_and_not_in_the_histogram():
+    (axes,) = axes_of("norms, threshold scheduled")
+    *_, threshold = axes.get_lines()
+    assert threshold.get_label() == "threshold of the norm: 4 to 2"
+    np.testing.assert_array_equal(threshold.get_ydata(), np.linspace(4.0, 2.0, 100))
+    assert not any("threshold" in label for label in labels(axes_of("histogram, threshold scheduled")[0]))
+
+
+def test_the_axis_of_coefficients_is_logarithmic_if_all_are_decades_below_1():
+    assert axes_of("coefficients, all near 0.01")[0].get_yscale() == "log"
+    assert axes_of("coefficients")[0].get_yscale() == "linear"
+
+
+def test_a_histogram_of_few_steps_has_few_bins():
+    assert len(axes_of("histogram")[0].patches) == 10  # of 100 steps
+
+
 def test_the_coefficient_is_shown_at_every_step_and_smoothed():
     (axes,) = axes_of("coefficients")
     every, smooth, unchanged = axes.get_lines()

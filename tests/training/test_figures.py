@@ -4,17 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from torch import nn
 
+from gradclip.clipping.build import make_clipper
 from gradclip.config.composition import compose_config
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sequences import SequenceData
 from gradclip.data.sources import regression, wine
 from gradclip.data.tabular import TabularData
+from gradclip.plots.style import STYLE, shorten_labels
 from gradclip.scores import LoggedScore
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.training import figures
+from gradclip.training.clipping import clipper_settings, thresholds_at
 from gradclip.training.figures import draw_figures, gradient_figures, learning_curve, prediction_figures
 from gradclip.training.predictions import predict_test_examples
 from gradclip.training.result import Result
@@ -82,6 +87,33 @@ def test_the_coefficient_is_drawn_only_if_gradients_were_clipped():
     clipped = make_record([[3.0, 4.0]] * 4, norms_clipped=[[0.6, 0.8]] * 4)
     assert "clipping_coefficient" not in gradient_figures(config, result())
     assert "clipping_coefficient" in gradient_figures(config, result(record=clipped))
+
+
+@pytest.mark.parametrize("shape", ["linear", "exponential"])
+def test_the_drawn_threshold_is_the_one_that_the_schedule_clips_at(shape):
+    config = compose_config(
+        ["clip=norm_value", "clip.norm=8", f"threshold={shape}", "threshold.start=4", "threshold.steps=3"]
+    )
+    thresholds = thresholds_at(config, np.arange(1, 6))
+    clipper, gradients = make_clipper(**clipper_settings(config)), {"weight": torch.ones(2) * 100}
+    state, largest = clipper.init(gradients), []
+    for _ in range(5):
+        clipped, state, _ = clipper(gradients, gradients, state)
+        largest.append(clipped["weight"].max().item())
+    np.testing.assert_allclose(thresholds["value"], largest)
+    assert thresholds["norm"] == 8.0  # a schedule changes clip.value only
+    assert thresholds_at(compose_config(["clip=norm"]), np.arange(1, 6)) == {"norm": 1.0}
+
+
+def test_the_title_of_a_figure_has_room_for_two_thresholds():
+    config = compose_config(["clip=norm_value", "clip.norm=5", "clip.value=1"])
+    clipped = make_record([[3.0, 4.0]] * 4, norms_clipped=[[0.6, 0.8]] * 4)
+    for name in ("gradient_norm", "clipping_coefficient"):
+        figure = Figure((8.0, 4.5))
+        with rc_context(STYLE):
+            gradient_figures(config, result(record=clipped))[name](figure)
+            shorten_labels(figure)
+        assert ", clip norm_value=5.0,1.0" in figure.axes[0].get_title(loc="left")
 
 
 def test_figures_have_the_requested_format(tmp_path):

@@ -22,7 +22,8 @@ class ClipGradients(Callback):
     """Clip the gradients of each optimizer step in place, after accumulation and unscaling.
 
     All parameters that the optimizer holds at that step are clipped. Each optimizer has its own clipper state. Every
-    ``fit`` starts with new states unless it resumes a checkpoint.
+    ``fit`` starts with new states unless it resumes a checkpoint. A Trainer accepts one such callback; to apply several
+    clippers, pass a :class:`~gradclip.clipping.chain.Chain`.
 
     Args:
         clipper: any :class:`~gradclip.clipping.base.Clipper`.

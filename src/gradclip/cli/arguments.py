@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import Glob, Override, ValueType
 from hydra.errors import HydraException
 
 from gradclip.config.help import config_options
@@ -26,6 +26,8 @@ METHOD_CHOSEN_BY = {"clip", "experiment", "sweep"}
 LISTS = {ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP}
 SEARCH = "hydra/sweeper=search"
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
+IS_GLOB = re.compile(r"\A\+*\w[\w./]*=\s*glob\(")
+SWEEP = re.compile(r"\A(choice|shuffle|sort)(?=\()")  # functions of Hydra that take options
 IN_HOME = re.compile(r"\A([\w.]+)=(~/[^'\",]*)\Z")
 
 
@@ -72,6 +74,32 @@ def with_flag_first(arguments: Sequence[str]) -> list[str]:
         ['-m', 'data=wine', 'clip=norm,value']
     """
     return sorted(arguments, key=lambda argument: argument not in {"-m", "--multirun"})
+
+
+def with_globs_expanded(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with ``glob(...)`` replaced by the options of the group that it matches.
+
+    Everything that counts or names the jobs of a multirun then reads a plain list.
+
+    Raises:
+        ConfigError: it matches no option, or the setting is not a group.
+
+    Example:
+        >>> with_globs_expanded(["-m", "clip=glob(n*, exclude=norm*)", "seed=0,1"])
+        ['-m', 'clip=none', 'seed=0,1']
+    """
+    return [_expanded(text) if IS_GLOB.search(text) else text for text in arguments]
+
+
+def _expanded(text: str) -> str:
+    name, _, value = text.partition("=")
+    glob = _parse(text).value()
+    options = config_options(setting_of(text))
+    matched = glob.filter(options) if isinstance(glob, Glob) else []
+    if not matched:
+        allowed = f"must match one of {', '.join(options)}" if options else "glob() needs a group, such as clip"
+        raise ConfigError(f"{name}: got {value}; {allowed}")
+    return f"{name}={','.join(matched)}"
 
 
 def _flags_of(arguments: Sequence[str]) -> Any:
@@ -149,7 +177,8 @@ def check_options(arguments: Sequence[str]) -> None:
             continue
         options = config_options(group) if group else []
         allowed = f"; choose from {', '.join(options)}" if options else "; a setting's name has no @" if at else ""
-        if not all(map(_can_be_an_option, option.strip("[]").split(","))):
+        values = SWEEP.sub("", option).strip("[]()").split(",")
+        if not all(_can_be_an_option(value.strip()) for value in values):
             raise ConfigError(f"{name}={option}: no such option{allowed}")
         if option.startswith("[") and group not in ADDED_GROUPS:
             raise ConfigError(f"{name}={option}: choose one option; to run several, use -m {name}=a,b")

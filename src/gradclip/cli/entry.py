@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip import __version__
-from gradclip.cli.arguments import check_arguments, with_flag_first, with_home_folder
+from gradclip.cli.arguments import check_arguments, with_flag_first, with_globs_expanded, with_home_folder
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import help_text
 from gradclip.config.overrides import for_hydra
@@ -61,6 +61,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints the error itself and exits with 1
     with errors_in_one_line(primary), at_end:
         typed = extract_passwords(with_home_folder(arguments), os.environ)  # before Hydra stores the arguments
+        typed = with_globs_expanded(typed)
         sys.argv[1:] = with_flag_first(for_hydra(typed) if primary == "train" else typed)
         check_arguments(sys.argv[1:], primary)
         try:

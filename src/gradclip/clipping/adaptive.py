@@ -10,7 +10,9 @@ from torch import Tensor
 
 from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
+from gradclip.clipping.patterns import check_matches
 from gradclip.clipping.rescaling import rescale, rescale_in_place
+from gradclip.errors import ClippingError
 from gradclip.norms import gpu
 from gradclip.norms.units import split_units, unit_norms
 from gradclip.sharding import stored
@@ -38,7 +40,7 @@ class Adaptive(Clipper):
         exclude: name pattern of parameters that are not clipped, such as the head's; None clips all.
 
     Raises:
-        ClippingError: value or eps is not above 0.
+        ClippingError: value or eps is not above 0, or exclude is not text; in ``init``, if it matches no parameter.
 
     Example:
         >>> weights = {"weight": torch.tensor([[3.0, 4.0], [0.0, 0.0]])}
@@ -53,6 +55,21 @@ class Adaptive(Clipper):
     exclude: str | None = None
 
     changes_direction: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.exclude, str | None):
+            raise ClippingError(f"exclude: got {self.exclude!r}; must be a name pattern, such as 'head.*', or None")
+
+    def init(self, parameters: Gradients) -> State:
+        """Return an empty state.
+
+        Raises:
+            ClippingError: ``exclude`` matches no parameter.
+        """
+        if self.exclude is not None and parameters:
+            check_matches("exclude", self.exclude, parameters)
+        return {}
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients with no unit above its limit."""

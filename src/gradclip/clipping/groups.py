@@ -10,7 +10,8 @@ from torch import Tensor
 
 from gradclip.clipping.base import Clipper, CompositeClipper, Gradients, State, check_clipper, gather_states, own_state
 from gradclip.clipping.none import Identity
-from gradclip.errors import ClippingError, did_you_mean, first_few
+from gradclip.clipping.patterns import check_matches
+from gradclip.errors import ClippingError
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Groups(CompositeClipper):
         rest: clips the parameters that no pattern matches; by default they are not clipped.
 
     Raises:
-        ClippingError: an argument is not a clipper; in ``init``, if a pattern matches no parameter.
+        ClippingError: an argument is not a clipper; in ``init``, if a pattern matches no parameter, or only
+            parameters of earlier patterns.
 
     Example:
         >>> import torch
@@ -50,7 +52,7 @@ class Groups(CompositeClipper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.groups, Mapping):
+        if not (isinstance(self.groups, Mapping) and all(isinstance(pattern, str) for pattern in self.groups)):
             raise ClippingError(f"groups: got {self.groups!r}; must be a dictionary of clippers by name pattern")
         for clipper in self.members:
             check_clipper("groups", clipper)
@@ -64,14 +66,14 @@ class Groups(CompositeClipper):
         """Return the states of all clippers, each under its pattern's index.
 
         Raises:
-            ClippingError: a pattern matches no parameter.
+            ClippingError: a pattern matches no parameter, or only parameters of earlier patterns.
         """
         parts = self._split(parameters)
         for pattern, part in zip(self.groups, parts, strict=False):
+            check_matches("parameters", pattern, parameters)
             if not part:
-                hint = did_you_mean(pattern, parameters)
-                names = first_few(parameters)
-                raise ClippingError(f"clip: got parameters={pattern!r}{hint}; must match one of the parameters {names}")
+                allowed = "must come before the patterns that match its parameters"
+                raise ClippingError(f"clip: got parameters={pattern!r}; {allowed}")
         return gather_states([clipper.init(part) for clipper, part in zip(self.members, parts, strict=True)])
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:

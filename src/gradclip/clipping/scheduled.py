@@ -1,15 +1,17 @@
 """A threshold that changes over the steps."""
 
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Literal, cast, get_args
 
 import torch
 from torch import Tensor
 
 from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
-from gradclip.errors import ClippingError
+from gradclip.errors import ClippingError, check_choice
 from gradclip.norms.tensors import wide_type
+
+Shape = Literal["linear", "exponential"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +26,8 @@ class Scheduled(Clipper):
         shape: ``linear``, by equal differences, or ``exponential``, by equal ratios.
 
     Raises:
-        ClippingError: start or end is not above 0, steps is not a whole number of at least 1, or the clipper has no
-            threshold.
+        ClippingError: start or end is not above 0, steps is not a whole number of at least 1, shape is unknown, or the
+            clipper has no threshold.
 
     Example:
         >>> from gradclip import Value
@@ -43,12 +45,13 @@ class Scheduled(Clipper):
     start: Annotated[float, POSITIVE] = 1.0
     end: Annotated[float, POSITIVE] = 1.0
     steps: Annotated[int, COUNT] = 1
-    shape: Literal["linear", "exponential"] = "linear"
+    shape: Shape = "linear"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if getattr(self.clipper, "value", None) is None:
             raise ClippingError(f"clipper: got {self.clipper}; must have a threshold called value")
+        check_choice("shape", self.shape, get_args(Shape), ClippingError)
 
     @property
     def changes_direction(self) -> bool:  # type: ignore[override]
@@ -81,11 +84,25 @@ class Scheduled(Clipper):
 
     def _now(self, state: State) -> Clipper:
         clipper: Any = self.clipper
-        return cast(Clipper, replace(clipper, value=clipper.value * self._factor(state["step"])))
+        factor = factor_at(state["step"], self.start, self.end, self.steps, self.shape)
+        return cast(Clipper, replace(clipper, value=clipper.value * factor))
 
-    def _factor(self, step: Tensor) -> Tensor:
-        """Return the factor of a step, in float64, since float32 counts only up to 16 million."""
-        progress = torch.clamp(step.to(wide_type(step)) / self.steps, max=1.0)
-        if self.shape == "linear":
-            return self.start + (self.end - self.start) * progress
-        return self.start * (self.end / self.start) ** progress
+
+def factor_at(step: Tensor, start: float, end: float, steps: int, shape: Shape) -> Tensor:
+    """Return the factor of each step, in float64, since float32 counts only up to 16 million.
+
+    Args:
+        step: optimizer steps, counted from 0.
+        start: the factor at step 0.
+        end: the factor from step ``steps`` on.
+        steps: number of steps from ``start`` to ``end``.
+        shape: ``linear`` or ``exponential``.
+
+    Example:
+        >>> factor_at(torch.arange(4), start=4.0, end=1.0, steps=2, shape="exponential")
+        tensor([4., 2., 1., 1.], dtype=torch.float64)
+    """
+    progress = torch.clamp(step.to(wide_type(step)) / steps, max=1.0)
+    if shape == "linear":
+        return start + (end - start) * progress
+    return start * (end / start) ** progress

@@ -1,7 +1,8 @@
 """Element-wise clipping."""
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar
+from math import copysign, inf
+from typing import Annotated, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ class Value(Clipper):
             return super().clip_in_place(gradients, parameters, state)
         check_reduced(gradients, "value")
         own = [stored(gradient) for gradient in gradients.values()]
-        lower, upper = ([end] * len(own) if isinstance(end, Tensor) else end for end in self._ends())
+        lower, upper = ([_bound(end, gradient) for gradient in own] for end in self._ends())
         torch._foreach_clamp_min_(own, lower)
         torch._foreach_clamp_max_(own, upper)
         return state
@@ -72,11 +73,18 @@ class Value(Clipper):
         return gradient.clamp(lower, upper)
 
 
+def _bound(end: float | Tensor, gradient: Tensor) -> Any:
+    """Return a bound, or infinity if the gradient's type does not reach it: torch refuses to convert such a number."""
+    if isinstance(end, Tensor) or abs(end) <= torch.finfo(gradient.dtype).max:
+        return end
+    return copysign(inf, end)
+
+
 def _as_tensor(end: float | Tensor, gradient: Tensor) -> Tensor:
     """Return a bound as a scalar of the gradient's type, created on its device: a copy from the CPU would wait."""
     if isinstance(end, Tensor):
         return end.to(gradient.dtype)
-    return torch.full((), end, dtype=gradient.dtype, device=gradient.device)
+    return torch.full((), _bound(end, gradient), dtype=gradient.dtype, device=gradient.device)
 
 
 def check_reduced(gradients: Gradients, method: str) -> None:

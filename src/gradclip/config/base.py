@@ -1,8 +1,9 @@
 """The base class of all settings, and the types that several groups use."""
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from gradclip.config.limits import LARGEST, MAX_INTEGER, MAX_SECONDS, MAX_VALUES
 
@@ -22,6 +23,18 @@ class Settings(BaseModel):
     """Base class of all settings: frozen, and refuses unknown names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers_are_no_booleans(cls, values: Any) -> Any:
+        """Refuse true and false for a number: pydantic would read them as 1 and 0."""
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            if isinstance(value, bool) and name in cls.model_fields:
+                annotation = cls.model_fields[name].annotation
+                kinds = {annotation, *get_args(annotation)}
+                if kinds & {int, float} and bool not in kinds:
+                    raise ValueError(f"{name}: got {value}; must be a valid number")
+        return values
 
 
 class NoEffect:

@@ -13,7 +13,7 @@ from operator import or_
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import Field, create_model
+from pydantic import Field, create_model, model_validator
 
 from gradclip.clipping import arguments, method_table
 from gradclip.clipping.arguments import FIXED, POSITIVE, Range
@@ -140,6 +140,14 @@ class GroupsClip(ClipMethod):
     value: PositiveNumber
     method: GroupedMethod
     groups: list[GroupThreshold]
+
+    @model_validator(mode="after")
+    def _patterns_differ(self) -> "GroupsClip":
+        patterns = [group.parameters for group in self.groups]
+        for pattern in patterns:
+            if patterns.count(pattern) > 1:
+                raise ValueError(f"groups: got the pattern {pattern!r} twice; each pattern has one threshold")
+        return self
 
 
 class ActivationClip(ClipMethod):

@@ -17,7 +17,7 @@ import pandas as pd
 from pyarrow import ArrowException, ArrowInvalid, dataset
 
 from gradclip.data.typed_columns import ambiguous_number, plain_columns, uses_decimal_comma
-from gradclip.errors import DataError, first_line
+from gradclip.errors import DataError, check_choice, first_line
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|", "space": r"\s+"}
 DECIMALS = {"point": ".", "comma": ","}
@@ -51,8 +51,10 @@ def read_file(
         encoding: name of a Python codec, or ``auto``.
 
     Raises:
-        DataError: the file is empty, too large or cannot be read.
+        DataError: an option is unknown, or the file is empty, too large or cannot be read.
     """
+    check_choice("data.delimiter", delimiter, ("auto", *DELIMITERS), DataError)
+    check_choice("data.decimal", decimal, ("auto", *DECIMALS), DataError)
     try:
         if path.is_dir() or path.suffix in {".parquet", ".pq"} or _head(path).startswith(b"PAR1"):
             return _read_parquet(path).rename(columns=str), ()

@@ -14,6 +14,7 @@ from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncod
 from gradclip.data.checks import check_has_values
 from gradclip.data.raw_rows import inputs_of
 from gradclip.data.sources import Table
+from gradclip.errors import DataError, check_choice
 
 SCALERS: dict[str, type[TransformerMixin]] = {
     "none": FunctionTransformer,
@@ -69,7 +70,8 @@ def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "n
         scale_target: scaling of the target, with the same choices; classes are not scaled.
 
     Raises:
-        DataError: missing values are filled in, and a column has no value in the training rows.
+        DataError: a scaling is unknown; or missing values are filled in, and a column has no value in the training
+            rows.
 
     Example:
         >>> from gradclip.data.sources import regression
@@ -77,6 +79,8 @@ def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "n
         >>> round(scaling.target_scale, 1)
         142.8
     """
+    for setting, scaler in (("data.scale_inputs", scale_inputs), ("data.scale_target", scale_target)):
+        check_choice(setting, scaler, SCALERS, DataError)
     numeric = [name for name in table.features.columns if name not in table.categorical]
     numbers, categories = SCALERS[scale_inputs](), OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     training = inputs_of(table.features.iloc[table.rows["train"]], table.categorical, table.fills_missing)

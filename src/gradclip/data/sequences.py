@@ -21,7 +21,7 @@ from gradclip.data.loaders import (
 )
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.tasks import TASKS, Task
-from gradclip.errors import DataError
+from gradclip.errors import DataError, check_choice
 from gradclip.scores import ACCURACY, Split
 
 BLOCK_SIZE = 100  # sequences per block of the validation and test sets
@@ -101,7 +101,8 @@ class SequenceData(TrainingData):
         **settings: arguments of the task, such as ``length``.
 
     Raises:
-        DataError: the sequences are too short for the task, or the fixed training set is smaller than a batch.
+        DataError: the task is unknown, the sequences are too short for it, or the fixed training set is smaller than
+            a batch.
 
     Example:
         >>> data = SequenceData("adding", length=50)
@@ -122,6 +123,7 @@ class SequenceData(TrainingData):
         **settings: Any,
     ) -> None:
         super().__init__()
+        check_choice("data", name, TASKS, DataError)
         if train_sequences is not None and train_sequences < batch_size:
             raise DataError(f"trainer.batch_size: got {batch_size}; there are {train_sequences} training sequences")
         self.task = TASKS[name](**settings)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -18,12 +18,14 @@ from gradclip.data.classes import Label, as_labels, labels_of
 from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
 from gradclip.data.typed_columns import as_floats
-from gradclip.errors import DataError, first_few
+from gradclip.errors import DataError, check_choice, first_few
 from gradclip.formatting import counted
 from gradclip.scores import Split
 
 Rows = NDArray[np.intp]
 Take = Callable[[Rows, Split, float], tuple[Rows, Rows]]  # takes a fraction of the rows; returns the other rows first
+Task = Literal["auto", "regression", "classification"]
+Missing = Literal["refuse", "drop", "median"]
 
 
 @dataclass(frozen=True)
@@ -143,11 +145,11 @@ def wine(test_fraction: float = 0.25, validation_fraction: float = 0.0, split_se
 def table(
     path: str,
     target: str,
-    task: Literal["auto", "regression", "classification"] = "auto",
+    task: Task = "auto",
     features: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     categorical: Sequence[str] = (),
-    missing: Literal["refuse", "drop", "median"] = "refuse",
+    missing: Missing = "refuse",
     stratify: bool = True,
     test_fraction: float = 0.25,
     validation_fraction: float = 0.0,
@@ -172,9 +174,11 @@ def table(
         **form: ``delimiter``, ``decimal`` and ``encoding`` of a CSV file, see :func:`~gradclip.data.files.read_file`.
 
     Raises:
-        DataError: the file cannot be read or has too few rows to split, a column does not exist, or values cannot be
-            trained on; the message lists all such values.
+        DataError: an option is unknown, the file cannot be read or has too few rows to split, a column does not exist,
+            or values cannot be trained on; the message lists all such values.
     """
+    check_choice("data.task", task, get_args(Task), DataError)
+    check_choice("data.missing", missing, get_args(Missing), DataError)
     file = Path(path).expanduser()
     frame, notes = read_file(file, **form)
     columns, left_out = input_columns(frame, [target, *exclude]) if features is None else (list(features), ())

@@ -16,7 +16,7 @@ from gradclip.data.loaders import Loader, ShuffledBatchSampler, evaluation_loade
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows, Table
-from gradclip.errors import DataError, first_few
+from gradclip.errors import DataError, check_choice, first_few
 from gradclip.formatting import counted
 from gradclip.scores import ACCURACY, MSE, Split
 
@@ -74,8 +74,8 @@ class TabularData(TableData):
         class_weights: ``[classes]``; None if all rows count equally.
 
     Raises:
-        DataError: there are fewer training rows than ``batch_size``, all training targets are equal, or a setting does
-            not apply to this kind of target.
+        DataError: there are fewer training rows than ``batch_size``, all training targets are equal, or a setting is
+            unknown or does not apply to this kind of target.
 
     Example:
         >>> from gradclip.data.sources import regression
@@ -145,6 +145,7 @@ class TabularData(TableData):
 
 def _check_kind_of_target(table: Table, scale_target: str, class_weights: str) -> None:
     """Refuse settings that do not apply to the kind of target, and a constant numeric target."""
+    check_choice("data.class_weights", class_weights, ("none", "balanced"), DataError)
     if table.labels is None:
         if class_weights != "none":
             raise DataError(f"data.class_weights: got {class_weights!r}; must be none for a numeric target")

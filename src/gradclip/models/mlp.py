@@ -7,6 +7,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from gradclip.errors import ModelError, check_choice
+
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
     "tanh": nn.Tanh,
@@ -37,6 +39,9 @@ class MLP(nn.Sequential):
         initialization: initialization of the hidden weights, a key of ``INITIALIZATIONS`` or ``pytorch``.
         output_initialization: initialization of the output weights, with the same choices.
 
+    Raises:
+        ModelError: the activation or an initialization is unknown.
+
     Shape:
         input ``[rows, in_features]``, output ``[rows, out_features]``.
 
@@ -54,6 +59,12 @@ class MLP(nn.Sequential):
         initialization: str = "he_uniform",
         output_initialization: str = "glorot_uniform",
     ) -> None:
+        check_choice("activation", activation, ACTIVATIONS, ModelError)
+        for name, value in (
+            ("initialization", initialization),
+            ("output_initialization", output_initialization),
+        ):
+            check_choice(name, value, ("pytorch", *INITIALIZATIONS), ModelError)
         sizes = [in_features, *widths, out_features]
         linears = [nn.Linear(ins, outs) for ins, outs in pairwise(sizes)]
         for linear in linears[:-1]:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gradclip.errors import ModelError, check_choice
+
 CONNECTIONS = 15  # nonzero recurrent weights of each unit under smart_tanh
 SPECTRAL_RADIUS = 0.95  # spectral radius of the recurrent weights under smart_tanh
 
@@ -62,6 +64,9 @@ class RNN(Recurrent):
         every_step: whether there is an output at every time step.
         truncation: window length of truncated backpropagation, in time steps; None does not truncate.
 
+    Raises:
+        ModelError: the initialization is unknown.
+
     Example:
         >>> RNN(6, 4, initialization="basic_tanh")(torch.zeros(3, 20, 6)).shape
         torch.Size([3, 4])
@@ -81,6 +86,7 @@ class RNN(Recurrent):
         every_step: bool = False,
         truncation: int | None = None,
     ) -> None:
+        check_choice("initialization", initialization, ("pytorch", *INITIALIZATIONS), ModelError)
         sizes = {"num_layers": layers, "dropout": dropout, "batch_first": True}
         layer: Any = nn.RNN(in_features, hidden_size, nonlinearity=nonlinearity, **sizes)
         super().__init__(layer, out_features, every_step, truncation)

@@ -1,6 +1,7 @@
 """Gradients over the steps of a run: norms, largest elements, the clipping coefficient, and their distribution."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from math import isqrt
 
 import numpy as np
 import pandas as pd
@@ -25,7 +26,7 @@ from gradclip.plots.style import (
 )
 from gradclip.telemetry.divergence import Divergence
 
-BINS = 50
+LEAST_BINS, MOST_BINS = 10, 50  # of a histogram; between them, the square root of the number of steps
 MARKED_STEPS = 60
 BEFORE = "before clipping"
 NORM_LABEL = "gradient norm (global L2)"
@@ -41,7 +42,7 @@ def plot_norms(
     norm: Floats,
     norm_clipped: Floats,
     max_abs: Floats,
-    thresholds: Mapping[str, float],
+    thresholds: Mapping[str, float | Floats],
     title: str,
     divergence: Divergence | None,
     state: str = BEFORE,
@@ -56,7 +57,8 @@ def plot_norms(
         norm: global L2 norm before clipping, ``[steps]``, loss units per weight unit.
         norm_clipped: global L2 norm after clipping, ``[steps]``, in the same unit.
         max_abs: largest absolute element before clipping, ``[steps]``, in the same unit.
-        thresholds: thresholds of the clipping method, ``norm`` for the norm and ``value`` for single elements.
+        thresholds: thresholds of the clipping method, ``norm`` for the norm and ``value`` for single elements; one
+            number each, or one for each step, ``[steps]``.
         title: title of the figure.
         divergence: the first non-finite value; None if the run did not diverge.
         state: legend label of ``norm``.
@@ -69,14 +71,14 @@ def plot_norms(
     if changed:
         _plot_steps(panels[0], step, norm_clipped, "after clipping", ORANGE, 1.6)
         _mark_clipped(panels[0], step[norm_clipped != norm], len(step))
-    log_axis_over_decades(panels[0], [*norm, *norm_clipped, thresholds.get("norm", np.nan)])
+    log_axis_over_decades(panels[0], np.hstack([norm, norm_clipped, thresholds.get("norm", np.nan)]))
     if "norm" in thresholds:
-        _draw_threshold(panels[0].axhline, thresholds["norm"], "the norm")
+        _draw_threshold(panels[0], step, thresholds["norm"], "the norm")
     if "value" in thresholds:
         panels[1].set(ylabel="largest |element|")
         _plot_steps(panels[1], step, max_abs, BEFORE)
-        _draw_threshold(panels[1].axhline, thresholds["value"], "each element")
-        log_axis_over_decades(panels[1], [*max_abs, thresholds["value"]])
+        _draw_threshold(panels[1], step, thresholds["value"], "each element")
+        log_axis_over_decades(panels[1], np.hstack([max_abs, thresholds["value"]]))
     for panel in panels:
         if divergence is not None:
             mark_divergence(panel, divergence.step, divergence)
@@ -102,18 +104,20 @@ def plot_coefficients(figure: Figure, step: NDArray[np.int64], coefficient: Floa
     axes.plot(step, with_gaps(coefficient), ".", color=BLUE, markersize=4, alpha=0.5, label="each step")
     axes.plot(step, rolling_median(coefficient), color=ORANGE, linewidth=1.8, label="rolling median")
     axes.axhline(1, color=RED, linestyle="--", label="unchanged")
-    log_axis_over_decades(axes, coefficient)
+    log_axis_over_decades(axes, [*coefficient, 1.0])
     integer_ticks(axes.xaxis)
     legend_below(figure, axes)
 
 
-def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, float], state: str = BEFORE) -> None:
+def plot_norm_histogram(
+    figure: Figure, norm: Floats, thresholds: Mapping[str, float | Floats], state: str = BEFORE
+) -> None:
     """Plot a histogram of the gradient norms, with the threshold and percentiles.
 
     Args:
         figure: an empty figure.
         norm: global L2 norm of every step, ``[steps]``, loss units per weight unit.
-        thresholds: thresholds of the clipping method; only ``norm`` is drawn.
+        thresholds: thresholds of the clipping method; only ``norm`` is drawn, if it is the same at every step.
         state: end of the title, which says what the norms are.
     """
     axes = figure.subplots()
@@ -122,16 +126,19 @@ def plot_norm_histogram(figure: Figure, norm: Floats, thresholds: Mapping[str, f
     if finite.size == 0:
         show_message(axes, "no finite gradient")
         return
+    threshold = thresholds.get("norm", np.nan)
+    fixed = np.nan if isinstance(threshold, np.ndarray) else threshold
+    bins = min(max(isqrt(finite.size), LEAST_BINS), MOST_BINS)
     wide = spans_decades(finite)
-    edges = np.geomspace(finite.min(), finite.max(), BINS) if wide else np.histogram_bin_edges(finite, BINS)
+    edges = np.geomspace(finite.min(), finite.max(), bins + 1) if wide else np.histogram_bin_edges(finite, bins)
     axes.hist(finite, bins=edges.tolist(), color=BLUE, alpha=0.75)
-    axes.set_xscale("log" if spans_decades([*finite, thresholds.get("norm", np.nan)]) else "linear")
+    axes.set_xscale("log" if spans_decades([*finite, fixed]) else "linear")
     for percentile, style in PERCENTILES.items():
         value = float(np.percentile(finite, percentile))
         label = f"{percentile}th percentile: {value:,.4g}"
         axes.axvline(value, color="black", linewidth=0.9, linestyle=style, label=label)
-    if "norm" in thresholds:  # a threshold of elements does not limit the norm
-        _draw_threshold(axes.axvline, thresholds["norm"], "the norm")
+    if np.isfinite(fixed):  # a threshold of elements does not limit the norm
+        axes.axvline(fixed, color=RED, linestyle="--", label=f"threshold of the norm: {fixed:g}")
     integer_ticks(axes.yaxis)
     legend_below(figure, axes)
 
@@ -143,8 +150,13 @@ def _plot_steps(
     axes.plot(step, with_gaps(values), color=color, linewidth=linewidth, marker=marker, label=label)
 
 
-def _draw_threshold(draw_line: Callable[..., object], threshold: float, quantity: str) -> None:
-    draw_line(threshold, color=RED, linestyle="--", label=f"threshold of {quantity}: {threshold:g}")
+def _draw_threshold(axes: Axes, step: NDArray[np.int64], threshold: float | Floats, quantity: str) -> None:
+    """Draw a threshold over the steps: a line across the panel, or one that follows a schedule."""
+    if isinstance(threshold, np.ndarray):
+        label = f"threshold of {quantity}: {threshold[0]:g} to {threshold[-1]:g}" if len(step) else None
+        axes.plot(step, threshold, color=RED, linestyle="--", label=label)
+    else:
+        axes.axhline(threshold, color=RED, linestyle="--", label=f"threshold of {quantity}: {threshold:g}")
 
 
 def _mark_clipped(axes: Axes, clipped: NDArray[np.int64], steps: int) -> None:

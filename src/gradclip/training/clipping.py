@@ -1,10 +1,14 @@
-"""The choice of what clips: Lightning's Trainer, the callback ClipGradients, or ClipActivations during backward."""
+"""What clips, Lightning's Trainer or a callback of ours, and the thresholds at every step."""
 
 from typing import Any
 
+import torch
+
+from gradclip.arrays import Floats, Integers
 from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.clip_gradients import ClipGradients
 from gradclip.clipping.build import BACKWARD_METHODS, make_clipper
+from gradclip.clipping.scheduled import factor_at
 from gradclip.config.schema import TrainConfig
 
 
@@ -38,3 +42,19 @@ def clipper_settings(config: TrainConfig) -> dict[str, Any]:
     threshold = config.threshold.model_dump(exclude={"name"})
     schedule = threshold | {"shape": config.threshold.name} if threshold else None
     return config.clip.model_dump() | {"schedule": schedule}
+
+
+def thresholds_at(config: TrainConfig, step: Integers) -> dict[str, float | Floats]:
+    """Return the thresholds of the norm and of each element; one for each step, ``[steps]``, if a schedule changes it.
+
+    Args:
+        config: settings of the run.
+        step: optimizer steps, counted from 1, ``[steps]``.
+    """
+    thresholds: dict[str, float | Floats] = {**config.clip.thresholds}
+    schedule = clipper_settings(config).get("schedule")
+    if schedule is not None:
+        factor = factor_at(torch.from_numpy(step - 1), **schedule).numpy()
+        changing = {quantity for quantity, setting in config.clip.limits.items() if setting == "value"}
+        thresholds |= {quantity: thresholds[quantity] * factor for quantity in changing & thresholds.keys()}
+    return thresholds

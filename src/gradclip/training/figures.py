@@ -18,6 +18,7 @@ from gradclip.plots.target import plot_confusion, plot_predictions, plot_target
 from gradclip.plots.training import plot_learning_curve, plot_step_losses
 from gradclip.plots.updates import plot_update_ratios
 from gradclip.scores import ACCURACY, LoggedScore
+from gradclip.training.clipping import thresholds_at
 from gradclip.training.own_data import OwnData
 from gradclip.training.predictions import count_confusions, predict_test_examples
 from gradclip.training.result import Result
@@ -82,7 +83,8 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
 def gradient_figures(config: TrainConfig, result: Result) -> Figures:
     """Return the figures of gradients and updates; the clipping coefficient only if clipping changed a norm."""
     record, summary, clip = result.record, result.summary, config.clip
-    clipped = "" if clip.name == "none" else f", {summary.clip_fraction:.0%} of the steps clipped"
+    fraction = "" if clip.name == "none" else f" ({summary.clip_fraction:.0%} of steps)"
+    thresholds = thresholds_at(config, record.step)
     figures: Figures = {
         "gradient_norm": partial(
             plot_norms,
@@ -90,8 +92,8 @@ def gradient_figures(config: TrainConfig, result: Result) -> Figures:
             norm=record.norm,
             norm_clipped=record.norm_clipped,
             max_abs=record.max_abs,
-            thresholds=clip.thresholds,
-            title=f"Gradient norm, clip {clip.label}{clipped}",
+            thresholds=thresholds,
+            title=f"Gradient norm, clip {clip.label}{fraction}",
             divergence=summary.divergence,
             state=clip.norms_state,
         ),
@@ -106,11 +108,11 @@ def gradient_figures(config: TrainConfig, result: Result) -> Figures:
         ),
         "update_ratio": partial(plot_update_ratios, step=record.step, names=record.names, ratios=record.update_ratios),
         "gradient_norm_histogram": partial(
-            plot_norm_histogram, norm=record.norm, thresholds=clip.thresholds, state=clip.norms_state
+            plot_norm_histogram, norm=record.norm, thresholds=thresholds, state=clip.norms_state
         ),
     }
     if differ(record.norm, record.norm_clipped):
-        title = f"Clipping coefficient, clip {clip.label}{clipped}"
+        title = f"Clipping coefficient, clip {clip.label}"
         figures["clipping_coefficient"] = partial(
             plot_coefficients, step=record.step, coefficient=record.coefficient, title=title
         )
