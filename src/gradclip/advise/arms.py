@@ -44,9 +44,7 @@ class Arm:
 def arms(evidence: Evidence, advice: Sequence[Remedy]) -> list[Arm]:
     """Return the original settings, the advice, the plain remedies and the control arms, without duplicates.
 
-    Args:
-        evidence: evidence from the run.
-        advice: remedies to try; the first one is the advice, and the first one that clips is an arm too.
+    The first remedy to try is the advice, and the first one that clips is an arm too.
     """
     base = evidence.training.command or ()
     clipping = [(CLIPPING, remedy.changes) for remedy in advice if clips(remedy)][:1]
@@ -86,9 +84,7 @@ def controls(evidence: Evidence) -> list[Remedy]:
 def control_of_advice(advised: Evidence, known: Sequence[Arm]) -> list[Arm]:
     """Return the advised settings with a smaller learning rate instead of clipping; nothing if a known arm equals them.
 
-    Args:
-        advised: evidence from a run with the advised settings, whose steps determine the learning rate.
-        known: the other arms.
+    The steps of a run with the advised settings determine the learning rate.
     """
     equivalent = unclipped_equivalent(advised)
     if not advised.clips or equivalent.changes_any(advised.training.fixed_groups):

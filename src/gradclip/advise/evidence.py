@@ -188,10 +188,6 @@ def _standard_error(error: float, rows: int) -> float:
 def read_telemetry(path: Path, setting: str) -> pd.DataFrame:
     """Return telemetry with numeric columns only, one row per step; the file may come from anyone.
 
-    Args:
-        path: path of the Parquet file.
-        setting: start of error messages, which names the setting.
-
     Raises:
         ConfigError: the file is damaged, too large, not numeric, or lacks a column.
     """

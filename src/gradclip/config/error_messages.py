@@ -30,9 +30,7 @@ REWRITTEN = {  # Hydra's messages that do not begin with the argument
 def describe(error: Exception, command: str = "train") -> str:
     """Return one line for an error of ours or of Hydra's: shortened, printable and without passwords.
 
-    Args:
-        error: the error.
-        command: name of the command; suggestions for a mistyped setting come from its settings.
+    Suggestions for a mistyped setting come from the settings of the command.
     """
     return shortened(printable(without_passwords(_describe(error, command))), LINE)
 

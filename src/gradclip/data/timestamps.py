@@ -45,10 +45,6 @@ def check_timestamps(
 def stamps_as_numbers(stamps: pd.Series, day_first: bool | None = None) -> NDArray[np.float64] | NDArray[np.int64]:
     """Convert timestamps to numbers, and dates to nanoseconds; offsets from UTC are taken into account.
 
-    Args:
-        stamps: numbers or dates.
-        day_first: whether 01/02/2020 is in February; by default, the order in which all dates are valid.
-
     Raises:
         DataError: a timestamp is neither, or dates are valid both with the day first and with the month first.
     """

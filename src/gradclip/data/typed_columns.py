@@ -66,11 +66,8 @@ def ambiguous_number(texts: pd.DataFrame, sign: str) -> tuple[str, str] | None:
 def plain_columns(frame: pd.DataFrame, decimal_comma: bool = False) -> pd.DataFrame:
     """Convert the columns of a CSV file to the types of their values.
 
-    Cells such as "NA" are missing in a column of numbers or booleans; in a text column they are text.
-
-    Args:
-        frame: the columns as pandas reads them.
-        decimal_comma: whether numbers are written as ``1.000,5``.
+    Cells such as "NA" are missing in a column of numbers or booleans; in a text column they are text. With
+    ``decimal_comma``, numbers are written as ``1.000,5``.
     """
     others = [str(name) for name, kind in frame.dtypes.items() if not _is_plain(kind)]
     return frame.assign(**{name: _plain_column(frame[name], decimal_comma) for name in others})

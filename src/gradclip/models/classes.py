@@ -64,11 +64,7 @@ def construct(constructor: type[Any], arguments: Mapping[str, Any], group: str) 
 
 
 def lightning_package(kind: type[Any], base: str) -> str:
-    """Return the Lightning package from which a class inherits ``base``; empty if it inherits from neither.
-
-    Args:
-        kind: the class.
-        base: name of the base class in Lightning.
+    """Return the Lightning package from whose class ``base`` a class inherits; empty if it inherits from neither.
 
     Example:
         >>> from gradclip.models.module import Regressor

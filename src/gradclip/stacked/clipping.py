@@ -105,11 +105,7 @@ def _coefficients_of_lightning(gradients: Tensor, value: float | Tensor) -> Tens
 
     Lightning calls ``torch.nn.utils.clip_grad_norm_``. Unlike :class:`gradclip.Norm`, it squares in the gradients' own
     dtype and adds 1e-6 to the norm. ``torch.vmap`` is avoided here, because it is several times slower for a small
-    network.
-
-    Args:
-        gradients: ``[replicas, parameters]``.
-        value: the threshold, one for all or ``[replicas]``, in loss units per weight unit.
+    network. The threshold is one for all or ``[replicas]``.
     """
     norm = torch.linalg.vector_norm(gradients, dim=1)
     return torch.clamp(value / (norm + 1e-6), max=1.0).to(gradients.dtype)[:, None]
