@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from gradclip import keys
+from gradclip.errors import TrackingError
 from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of, needs_run
-from gradclip.tracking.records import Call, DatasetDescription, ModelFiles, Parent, Point
+from gradclip.tracking.records import SPOOL_FILE, Call, DatasetDescription, ModelFiles, Parent, Point
 from gradclip.tracking.spool import VERSION, Spool, decode, encode
 from tests.support.stores import make_store
 
@@ -87,3 +88,10 @@ def test_the_files_of_a_write_are_synced_before_the_spool(tmp_path: Path, monkey
     spool.add(Call(make_store(tmp_path), "write_run_files", "id", (str(tmp_path),), str(tmp_path)))
     assert synced.index(str(tmp_path / keys.TELEMETRY_FILE)) < synced.index(str(spool.path))
     assert synced[-1] == str(tmp_path)
+
+
+@pytest.mark.parametrize("line", [{"function_name": "end_run", "arguments": ["KILLED"]}, {"version": 1}])
+def test_a_line_of_another_version_is_refused(tmp_path: Path, line: dict[str, object]) -> None:
+    (tmp_path / SPOOL_FILE).write_text(f"{json.dumps(line)}\n")
+    with pytest.raises(TrackingError, match="contains an invalid write: another version of gradclip wrote it"):
+        Spool(tmp_path).calls(adopt=True)
