@@ -87,6 +87,7 @@ class GradientMonitor(Callback):
 
     def _reset(self) -> None:
         self._watched: dict[str, _Watched] = {}  # by name of the optimizer
+        self._current: dict[int, _Watched] = {}  # the Trainer's current optimizers, by id
         self._losses: list[Tensor] = []  # losses of the batches since the last step
         self._validation = ValidationLosses()
         self._validates = False
@@ -169,7 +170,9 @@ class GradientMonitor(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        watched = self._watch_optimizers(trainer)[id(optimizer)]
+        if id(optimizer) not in self._current:
+            self._watch_optimizers(trainer)
+        watched = self._current[id(optimizer)]
         may_be_skipped = self._optimizer_steps.scaler is not None
         is_ended = watched.monitor.is_open and (watched.monitor.is_updated or may_be_skipped)
         if is_ended and not pl_module.automatic_optimization:
@@ -185,13 +188,13 @@ class GradientMonitor(Callback):
         """Add the step to the record if this batch ended one."""
         if (loss := returned_loss(outputs)) is not None:
             self._losses.append(loss)
-        extremes, current = batch_extremes(batch), self._watch_optimizers(trainer).values()
-        for watched in current:
+        extremes = batch_extremes(batch)
+        for watched in self._current.values():
             watched.monitor.add_batch(extremes)
         stepped = [watched for watched in self._watched.values() if watched.monitor.is_open]
         if not stepped:
             return
-        mean = mean_loss(self._losses, trainer.accumulate_grad_batches) if len(current) == 1 else None
+        mean = mean_loss(self._losses, trainer.accumulate_grad_batches) if len(self._current) == 1 else None
         for watched in stepped:
             self._count_step(trainer, watched, mean, skipped=pl_module.automatic_optimization and mean is None)
         self._losses = []
@@ -260,8 +263,8 @@ class GradientMonitor(Callback):
             text = "the record in the checkpoint is from an older version; starting a new record"
             warnings.warn(f"GradientMonitor: {text}", stacklevel=2)
 
-    def _watch_optimizers(self, trainer: Trainer) -> dict[int, _Watched]:
-        """Hook into the Trainer's optimizers, which the user's code may have replaced; return them by ``id``."""
+    def _watch_optimizers(self, trainer: Trainer) -> None:
+        """Hook into the Trainer's current optimizers; the user's code may have replaced them."""
         names = optimizer_names(trainer)
         for optimizer in trainer.optimizers:
             name = names[id(optimizer)]
@@ -271,7 +274,7 @@ class GradientMonitor(Callback):
                 step_logger.set_window(total_steps(trainer), self.flush_every)
                 self._watched[name] = _Watched(monitor, step_logger)
             self._watched[name].monitor.hook(optimizer)
-        return {key: self._watched[name] for key, name in names.items()}
+        self._current = {key: self._watched[name] for key, name in names.items()}
 
     def _count_step(self, trainer: Trainer, watched: _Watched, loss: Tensor | None, skipped: bool = False) -> None:
         """Add a step to the record after its gradients were measured."""

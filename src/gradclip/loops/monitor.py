@@ -65,6 +65,7 @@ class OptimizerMonitor:
         self._parameters = OptimizerParameters(module)
         self._named: dict[str, nn.Parameter] = {}
         self._are_trained: list[bool] = []
+        self._are_changed_elsewhere = False  # whether other hooks of the optimizer may change gradients
         self._recorder = make_recorder([], effect)
         self._store = RecordStore()
         self._latest: GradientRecord | None = None  # the block of the last flush
@@ -156,7 +157,7 @@ class OptimizerMonitor:
 
     def record_clipped(self) -> None:
         """Measure the gradients after clipping; wait until after the step if other hooks may still change them."""
-        if self.is_open and not self._are_changed_elsewhere():
+        if self.is_open and not self._are_changed_elsewhere:
             self._recorder.record_clipped()
 
     def _record_update(self, *arguments: object) -> None:
@@ -243,7 +244,9 @@ class OptimizerMonitor:
         """Update the recorder if the parameters that the optimizer trains have changed; frozen ones are left out."""
         named = self.read_parameters()
         are_trained = [parameter.requires_grad or parameter.grad is not None for parameter in named.values()]
-        effect = Effect.ANY if self._are_changed_elsewhere() else self._effect
+        clipping = CLIPPING.get(id(self.optimizer), self)
+        self._are_changed_elsewhere = clipping is not self or has_foreign_hooks(self.optimizer)
+        effect = Effect.ANY if self._are_changed_elsewhere else self._effect
         is_same = effect is self._recorder.effect
         if is_same and named is self._named and are_trained == self._are_trained:
             return
@@ -255,10 +258,6 @@ class OptimizerMonitor:
         self._recorder = make_recorder(trained, effect)
         size = sum(parameter.numel() for _, parameter in trained)
         self._interval = self._updates_every or default_updates_every(size)
-
-    def _are_changed_elsewhere(self) -> bool:
-        """Return whether hooks of the optimizer that do not belong to this monitor's loop may change gradients."""
-        return has_foreign_hooks(self.optimizer) or CLIPPING.get(id(self.optimizer), self) is not self
 
     def _find_divergence(self, block: GradientRecord, rates: Sequence[tuple[dict[str, int], list[Any]]]) -> None:
         """Check whether a block diverged, and store the learning rates of that step, or else of the last step."""

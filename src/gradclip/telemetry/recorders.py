@@ -25,7 +25,7 @@ class CopyingRecorder(Recorder):
     def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> None:
         super().__init__(named_parameters, effect)
         self._offsets = np.cumsum([0, *(weight.numel() for weight in self._weights())])[:-1]
-        self._rows: list[Tensor] = []  # for each step: gradients before and after clipping, weights after and before it
+        self._rows: list[Tensor] = []  # four per step: gradients before and after clipping, weights after and before it
 
     def _measure_gradients(self) -> None:
         self._before = _flat(self._gradients())
@@ -37,19 +37,18 @@ class CopyingRecorder(Recorder):
         self._after = _flat(self._gradients())
 
     def _measure_weights(self) -> None:
-        self._row = _flat([self._before, self._after, *self._weights(), self._weights_before])
+        self._weights_after = _flat(self._weights())
 
     def _keep(self) -> None:
-        self._rows.append(self._row)
+        self._rows += [self._before, self._after, self._weights_after, self._weights_before]
 
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
-        rows, self._rows = to_matrix(self._rows), []
-        before, after, weights, weights_before = np.split(rows, 4, axis=1)
-        size = before.shape[1]
+        size = self._rows[0].numel()
+        rows, self._rows = to_matrix(self._rows).reshape(-1, 4, size), []
+        before, after, weights, weights_before = rows.swapaxes(0, 1)
         nothing = np.full(len(rows), np.nan)
         with np.errstate(invalid="ignore", over="ignore"):
-            measured = rows[:, : 3 * size].reshape(-1, size)
-            of_parts = row_part_norms(measured, self._offsets).reshape(len(rows), 3, -1)
+            of_parts = row_part_norms(rows[:, :3].reshape(-1, size), self._offsets).reshape(len(rows), 3, -1)
             norms, norms_clipped, norms_of_weights = of_parts.swapaxes(0, 1)
             return {
                 "max_abs": np.abs(before).max(axis=1),

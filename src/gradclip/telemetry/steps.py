@@ -99,7 +99,8 @@ class Recorder(ABC):
     @torch.no_grad()
     def record_update(self) -> None:
         """Measure the weights after the step; if :meth:`record_clipped` was not called, measure the gradients, too."""
-        self.record_clipped()
+        if not self._is_clipped:
+            self.record_clipped()
         self.is_updated = True
         if self.parameters:
             self._measure_weights()
