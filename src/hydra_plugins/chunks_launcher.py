@@ -45,15 +45,30 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         copy(self.within).setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all jobs."""
+        """Run all jobs.
+
+        Raises:
+            ConfigError: the launcher of the chunks refuses its settings.
+        """
+        from gradclip.errors import ConfigError
+
         starts = range(0, len(job_overrides), self.chunk)
-        for number, start in enumerate(starts):
+        files = [chunk_file(self.folder, number) for number in range(len(starts))]
+        for file, start in zip(files, starts, strict=True):
             jobs = [list(overrides) for overrides in job_overrides[start : start + self.chunk]]
-            chunk_file(self.folder, number).write_text(json.dumps({"first": initial_job_idx + start, "jobs": jobs}))
-        returned = self.over.launch([job_overrides[start] for start in starts], initial_job_idx=0)
-        for number in range(len(starts)):
-            chunk_file(self.folder, number).unlink()
+            file.write_text(json.dumps({"first": initial_job_idx + start, "jobs": jobs}))
+        try:
+            returned = self.over.launch([job_overrides[start] for start in starts], initial_job_idx=0)
+        except ConfigError:  # no job was started, and a refused multirun leaves no files
+            _remove(files)
+            raise
+        _remove(files)
         return list(chain.from_iterable(chunk.return_value for chunk in returned))
+
+
+def _remove(files: Sequence[Path]) -> None:
+    for file in files:
+        file.unlink()
 
 
 def chunk_file(folder: Path, number: int) -> Path:
