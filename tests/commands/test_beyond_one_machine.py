@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 
 import pytest
 from mlflow import MlflowClient
@@ -89,6 +90,13 @@ def test_every_launcher_trains_the_same_runs_under_one_parent(
             ["hydra/launcher=vectorized_ray"],
             f"hydra/launcher=ray_cluster: needs Ray; {install_command('ray')}",
             marks=pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed"),
+        ),
+        pytest.param(
+            ["hydra/launcher=vectorized_slurm"],
+            "hydra/launcher=submitit_slurm: needs Slurm; its command srun was not found",
+            marks=pytest.mark.skipif(
+                find_spec("submitit") is None or which("srun") is not None, reason="needs submitit without Slurm"
+            ),
         ),
         pytest.param(
             ["hydra/launcher=ray_cluster", "hydra.launcher.address=127.0.0.1:1"],
