@@ -6,6 +6,7 @@ from copy import copy
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -28,10 +29,22 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         self.over, self.within, self.chunk = over, within, chunk
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Set up both launchers; the launcher of the chunks runs each chunk as one job."""
+        """Set up both launchers; the launcher of the chunks runs each chunk as one job.
+
+        Args:
+            hydra_context: Hydra's context.
+            task_function: function that runs a job.
+            config: config of the multirun.
+
+        Raises:
+            ConfigError: the size of a chunk is out of range, or Slurm is needed but not installed.
+        """
+        from gradclip.errors import ConfigError
         from gradclip.sweep.composition import check_settings
 
         check_settings({"chunk": self.chunk})
+        if type(self.over).__name__ == "SlurmLauncher" and which("srun") is None:
+            raise ConfigError("hydra/launcher=submitit_slurm: needs Slurm; its command srun was not found")
         self.folder = Path(config.hydra.sweep.dir).resolve()
         own = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
         setup = {"hydra_context": own, "task_function": task_function, "config": config}
@@ -41,15 +54,30 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         copy(self.within).setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all jobs."""
+        """Run all jobs.
+
+        Raises:
+            ConfigError: the launcher of the chunks refuses its settings.
+        """
+        from gradclip.errors import ConfigError
+
         starts = range(0, len(job_overrides), self.chunk)
-        for number, start in enumerate(starts):
+        files = [chunk_file(self.folder, number) for number in range(len(starts))]
+        for file, start in zip(files, starts, strict=True):
             jobs = [list(overrides) for overrides in job_overrides[start : start + self.chunk]]
-            chunk_file(self.folder, number).write_text(json.dumps({"first": initial_job_idx + start, "jobs": jobs}))
-        returned = self.over.launch([job_overrides[start] for start in starts], initial_job_idx=0)
-        for number in range(len(starts)):
-            chunk_file(self.folder, number).unlink()
+            file.write_text(json.dumps({"first": initial_job_idx + start, "jobs": jobs}))
+        try:
+            returned = self.over.launch([job_overrides[start] for start in starts], initial_job_idx=0)
+        except ConfigError:  # no job was started, and a refused multirun leaves no files
+            _remove(files)
+            raise
+        _remove(files)
         return list(chain.from_iterable(chunk.return_value for chunk in returned))
+
+
+def _remove(files: Sequence[Path]) -> None:
+    for file in files:
+        file.unlink()
 
 
 def chunk_file(folder: Path, number: int) -> Path:

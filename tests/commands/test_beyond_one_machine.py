@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from importlib.util import find_spec
+from pathlib import Path
+from shutil import which
 
 import pytest
 from mlflow import MlflowClient
@@ -85,9 +87,16 @@ def test_every_launcher_trains_the_same_runs_under_one_parent(
     ("overrides", "message"),
     [
         pytest.param(
-            ["hydra/launcher=ray_cluster"],
+            ["hydra/launcher=vectorized_ray"],
             f"hydra/launcher=ray_cluster: needs Ray; {install_command('ray')}",
             marks=pytest.mark.skipif(find_spec("ray") is not None, reason="ray is installed"),
+        ),
+        pytest.param(
+            ["hydra/launcher=vectorized_slurm"],
+            "hydra/launcher=submitit_slurm: needs Slurm; its command srun was not found",
+            marks=pytest.mark.skipif(
+                find_spec("submitit") is None or which("srun") is not None, reason="needs submitit without Slurm"
+            ),
         ),
         pytest.param(
             ["hydra/launcher=ray_cluster", "hydra.launcher.address=127.0.0.1:1"],
@@ -96,7 +105,12 @@ def test_every_launcher_trains_the_same_runs_under_one_parent(
         ),
     ],
 )
-def test_a_missing_cluster_is_reported_in_one_line(train: Command, overrides: list[str], message: str) -> None:
-    done = train("-m", *overrides, "tracking=none", "trainer=debug", "clip=norm", "seed=0,1")
+def test_a_missing_cluster_is_reported_in_one_line_and_leaves_no_folder(
+    train: Command, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    folder = tmp_path / "multirun"
+    settings = ("tracking=none", "trainer=debug", "clip=norm", "seed=0,1")
+    done = train("-m", *overrides, *settings, f"hydra.sweep.dir={folder}")
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1] == f"error: {message}"
+    assert not folder.exists()

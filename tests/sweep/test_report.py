@@ -1,5 +1,6 @@
 """The report at the end of a multirun: its tables, and the comparison of its runs."""
 
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -20,6 +21,12 @@ def jobs(**solved: list[bool | None]) -> list[JobResult]:
 def test_solved_runs_of_each_setting_are_counted_with_a_wilson_interval() -> None:
     (table,) = success_tables(jobs(norm=[True] * 20, none=[False, True, False, False]))
     assert table.rows == [("norm", "20 of 20", "84% to 100%"), ("none", "1 of 4", "5% to 70%")]
+
+
+def test_runs_that_were_done_before_are_counted_with_the_others_of_their_setting() -> None:
+    runs = [replace(job, done_before=job.number == 0) for job in jobs(norm=[True, False, True])]
+    assert success_tables(runs)[0].rows == [("norm", "2 of 3", "21% to 94%")]
+    assert [row[1] for row in run_table(runs).rows] == ["norm seed=0 (done before)", "norm seed=1", "norm seed=2"]
 
 
 def test_the_success_table_needs_several_seeds_and_a_definition_of_solved() -> None:

@@ -219,7 +219,7 @@ def _score_titles(scores: Collection[str], splits: Sequence[Split]) -> tuple[str
 def _run_row(job: JobResult, splits: Sequence[Split]) -> tuple[str, ...]:
     return (
         str(job.number),
-        job.name,
+        job.title,
         job.outcome,
         *(format_score(job.score, job.scores[split]) if split in job.scores else "" for split in splits),
         f"{job.clip_fraction:.0%}" if job.clip_fraction == job.clip_fraction else "",
@@ -244,4 +244,4 @@ def success_tables(jobs: Sequence[JobResult]) -> list[Table]:
     for name, runs in solved.items():
         rate = proportion(sum(runs), len(runs))
         rows.append((name, f"{sum(runs)} of {len(runs)}", f"{rate.low:.0%} to {rate.high:.0%}"))
-    return [Table("Solved", ("runs", "solved", "95% interval"), rows)]
+    return [Table("Solved", ("group", "solved", "95% interval"), rows)]

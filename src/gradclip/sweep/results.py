@@ -59,6 +59,11 @@ class JobResult:
     is_stacked: bool = False
 
     @property
+    def title(self) -> str:
+        """The name, with a note if an earlier command trained the run."""
+        return f"{self.name} (done before)" if self.done_before else self.name
+
+    @property
     def choosing_split(self) -> ChoosingSplit:
         """The split that chooses the best of several jobs."""
         return choosing_split(self.scores)
@@ -89,13 +94,19 @@ class JobResult:
         )
 
     @classmethod
-    def of_finished(cls, number: int, run: "StoredRun") -> "JobResult":
-        """Return the result of a run that an earlier command finished."""
+    def of_finished(cls, number: int, name: str, run: "StoredRun") -> "JobResult":
+        """Return the result of a run that an earlier command finished.
+
+        Args:
+            number: number of the job.
+            name: name that its run would have.
+            run: the finished run.
+        """
         score = stored_score(run.metrics, run.tags)
         assert score is not None  # every finished run has a score
         return cls(
             number=number,
-            name=f"{run.name} (done before)",
+            name=name,
             run_id=run.run_id,
             outcome=run.tags[keys.OUTCOME],
             score=score.name,
@@ -120,7 +131,7 @@ def find_finished(job: Job) -> JobResult | None:
     if not (job.config.skip_finished and job.config.tracking.uri):
         return None
     found = result_of(ask(Store.of(job.config.tracking), Operations.find_finished_run, fingerprint(job.config)))
-    return None if found is None else JobResult.of_finished(job.number, found)
+    return None if found is None else JobResult.of_finished(job.number, job.name, found)
 
 
 def failure_reason(error: Exception) -> str:
@@ -138,7 +149,7 @@ def job_message(job: JobResult) -> str:
     """Return the line that is printed for an ended job."""
     if job.error:
         return f"[{job.number}] {job.name}: {job.outcome}: {job.error}"
-    return f"[{job.number}] {job.name}: {job.outcome}, {format_scores(job.score, job.scores)}"
+    return f"[{job.number}] {job.title}: {job.outcome}, {format_scores(job.score, job.scores)}"
 
 
 def count_results(folder: Path) -> int:
