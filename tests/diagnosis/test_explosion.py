@@ -38,6 +38,16 @@ def test_the_report_has_the_first_non_finite_value_and_the_history():
     assert (explosion.largest_parameter, explosion.largest_share) == ("bias", pytest.approx(0.64))
 
 
+def test_the_text_has_a_column_of_losses_only_if_they_are_known():
+    unknown = exploded(loss=[np.nan] * 6, has_loss=[False] * 6)
+    header, first = str(explain(unknown, 0.01, loop="torch")).splitlines()[2:4]
+    assert (header.split(), first.split()) == (["step", "gradient", "norm"], ["1", "5"])
+    clipped = replace(exploded(), norms_clipped=np.ones((6, 2)))
+    header, first = str(explain(clipped, 0.01)).splitlines()[2:4]
+    assert header == "     step         loss  gradient norm after clipping"
+    assert first == "        1            1              5          1.414"
+
+
 @pytest.mark.parametrize(
     ("columns", "place", "kind"),
     [

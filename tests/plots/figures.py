@@ -188,6 +188,10 @@ FIGURES = {
     "update ratios of a parameter that is zero": partial(
         ratios, ratios=np.where([True, False, True], LAYERS * 1e-3, np.nan)
     ),
+    "update ratios of many parameters": partial(
+        ratios, names=[f"layer.{index}" for index in range(9)], ratios=np.hstack([LAYERS] * 3)
+    ),
+    "update ratios with skipped steps": partial(ratios, ratios=np.where(STEPS[:, None] // 20 % 2, 0.0, LAYERS)),
     "update ratios, none": partial(ratios, ratios=LAYERS * np.nan),
     "scores": partial(
         scores,

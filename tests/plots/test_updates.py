@@ -22,6 +22,18 @@ def test_steps_without_a_measurement_are_omitted():
     assert [len(line.get_xdata()) for line in axes.get_lines()[:3]] == [10, 10, 10]
 
 
+def test_the_title_says_if_parameters_are_left_out():
+    assert axes_of("update ratios of many parameters")[0].get_title() == "Update-to-weight ratio, the largest 6 of 9"
+    assert axes_of("update ratios")[0].get_title() == "Update-to-weight ratio"
+
+
+def test_skipped_steps_are_gaps_on_a_logarithmic_axis():
+    (axes,) = axes_of("update ratios with skipped steps")
+    scaled = axes.yaxis.get_transform().transform(np.array([0.0, 1.0]))
+    assert np.isneginf(scaled[0])  # drawn to the lower edge, it would be finite
+    assert scaled[1] == 0.0
+
+
 def test_a_rolling_median_keeps_the_shape_and_drops_spikes():
     values = np.ones(200)
     values[100], values[50] = 1e9, np.nan

@@ -9,7 +9,7 @@ from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override, ValueType
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 
 from gradclip.config.help import config_options
@@ -93,9 +93,8 @@ def with_globs_expanded(arguments: Sequence[str]) -> list[str]:
 
 def _expanded(text: str) -> str:
     name, _, value = text.partition("=")
-    glob = _parse(text).value()
-    options = config_options(setting_of(text))
-    matched = glob.filter(options) if isinstance(glob, Glob) else []
+    override, options = _parse(text), config_options(setting_of(text))
+    matched = override.value().filter(options) if override.value_type == ValueType.GLOB_CHOICE_SWEEP else []
     if not matched:
         allowed = f"must match one of {', '.join(options)}" if options else "glob() needs a group, such as clip"
         raise ConfigError(f"{name}: got {value}; {allowed}")

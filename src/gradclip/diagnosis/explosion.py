@@ -42,7 +42,7 @@ class Explosion:
         input_max_abs: largest |element| of the inputs in those batches; infinite if one is not finite, NaN if unknown.
         target_max_abs: largest |element| of the targets in those batches; infinite or NaN likewise.
         steps: the optimizer steps of the history, counted from 1.
-        losses: training loss of each step.
+        losses: training loss of each step; NaN if it is not known.
         norms: global gradient norm of each step before clipping, in loss units per weight unit.
         norms_clipped: global gradient norm of each step after clipping, in loss units per weight unit.
         growth: factor by which the norm changed per step over the last steps of the history; NaN if it is too short.
@@ -107,11 +107,14 @@ class Explosion:
     def _history(self) -> list[str]:
         if not self.steps:
             return ["There was no finite step before it."]
-        rows = [*zip(self.steps, self.losses, self.norms, self.norms_clipped, strict=True)][-SHOWN_STEPS:]
-        lines = [f"{'step':>9} {'loss':>12} {'gradient norm':>14} {'after clipping':>14}"]
-        lines += [f"{step:>9} {loss:>12.4g} {norm:>14.4g} {clipped:>14.4g}" for step, loss, norm, clipped in rows]
-        if not differ(self.norms, self.norms_clipped):
-            lines = [line[:-15] for line in lines]  # the last column would repeat the norm
+        columns = [("loss", 12, self.losses), ("gradient norm", 14, self.norms)]
+        if np.isnan(self.losses).all():  # not known: a loop need not report its loss
+            columns.pop(0)
+        if differ(self.norms, self.norms_clipped):
+            columns.append(("after clipping", 14, self.norms_clipped))
+        lines = [f"{'step':>9}" + "".join(f" {name:>{width}}" for name, width, _ in columns)]
+        for row, step in [*enumerate(self.steps)][-SHOWN_STEPS:]:
+            lines.append(f"{step:>9}" + "".join(f" {values[row]:>{width}.4g}" for _, width, values in columns))
         if np.isfinite(self.growth):
             lines.append(f"The gradient norm changed by a factor of {self.growth:.3g} per step towards the end.")
         share = f"{self.largest_share:.0%} of the squared norm"

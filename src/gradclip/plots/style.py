@@ -211,9 +211,9 @@ def spans_decades(values: Sequence[float] | Floats) -> bool:
 
 
 def log_axis_over_decades(axes: Axes, values: Sequence[float] | Floats) -> None:
-    """Make the vertical axis logarithmic if the values span decades."""
+    """Make the vertical axis logarithmic if the values span decades; curves then have gaps at zeros."""
     if spans_decades(values):
-        axes.set_yscale("log")
+        axes.set_yscale("log", nonpositive="mask")
 
 
 def few_log_ticks(axis: Axis) -> None:

@@ -34,6 +34,8 @@ def plot_update_ratios(figure: Figure, step: NDArray[np.int64], names: Sequence[
     smooth = rolling_median(ratios[measured])
     known = np.flatnonzero(np.isfinite(smooth).any(axis=0))  # a parameter that is zero has no ratio
     largest = sorted(known[np.argsort(-np.nanmedian(smooth[:, known], axis=0))][:MAX_LINES])
+    if len(largest) < len(known):
+        axes.set_title(f"Update-to-weight ratio, the largest {len(largest)} of {len(known)}")
     marker = "." if measured.sum() < MARKED_STEPS else ""
     for index, column in enumerate(largest):
         style = series_style(index)
