@@ -170,8 +170,7 @@ class GradientMonitor(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measure the gradients before clipping."""
-        if id(optimizer) not in self._current:
-            self._watch_optimizers(trainer)
+        self._watch_optimizers(trainer)
         watched = self._current[id(optimizer)]
         may_be_skipped = self._optimizer_steps.scaler is not None
         is_ended = watched.monitor.is_open and (watched.monitor.is_updated or may_be_skipped)
@@ -265,6 +264,8 @@ class GradientMonitor(Callback):
 
     def _watch_optimizers(self, trainer: Trainer) -> None:
         """Hook into the Trainer's current optimizers; the user's code may have replaced them."""
+        if [*self._current] == [id(optimizer) for optimizer in trainer.optimizers]:
+            return
         names = optimizer_names(trainer)
         for optimizer in trainer.optimizers:
             name = names[id(optimizer)]

@@ -13,7 +13,7 @@ from gradclip.norms.tensors import change_norms, tensor_norms
 from gradclip.sharding import is_distributed, stored
 from gradclip.telemetry.measures import inner_product, measure_gradients
 from gradclip.telemetry.rescaled import GradientVersions, Sample
-from gradclip.telemetry.steps import Effect, Recorder, to_array, to_matrix
+from gradclip.telemetry.steps import Effect, Recorder, to_array
 
 SMALL_NETWORK = 1_000_000  # parameters; up to this size, a copy at every step costs almost nothing
 COPY_LIMIT = 50_000  # trained parameters; their copies for a block of steps take a few megabytes
@@ -25,30 +25,32 @@ class CopyingRecorder(Recorder):
     def __init__(self, named_parameters: Sequence[tuple[str, nn.Parameter]], effect: Effect) -> None:
         super().__init__(named_parameters, effect)
         self._offsets = np.cumsum([0, *(weight.numel() for weight in self._weights())])[:-1]
-        self._rows: list[Tensor] = []  # four per step: gradients before and after clipping, weights after and before it
+        self._copies: list[Tensor] = []  # for each step: weights and gradients before it, clipped gradients, weights
+
+    def _start_step(self, measure_updates: bool) -> None:
+        self._before = _flat([*self._weights(), *self._gradients()])
 
     def _measure_gradients(self) -> None:
-        self._before = _flat(self._gradients())
-
-    def _copy_weights(self, measure_updates: bool) -> None:
-        self._weights_before = _flat(self._weights())
+        gradients = _flat(self._gradients())
+        self._before[gradients.numel() :] = gradients
 
     def _measure_clipped(self) -> None:
-        self._after = _flat(self._gradients())
+        self._clipped = _flat(self._gradients())
 
     def _measure_weights(self) -> None:
-        self._weights_after = _flat(self._weights())
+        self._after = _flat(self._weights())
 
     def _keep(self) -> None:
-        self._rows += [self._before, self._after, self._weights_after, self._weights_before]
+        self._copies += [self._before, self._clipped, self._after]
 
     def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
-        size = self._rows[0].numel()
-        rows, self._rows = to_matrix(self._rows).reshape(-1, 4, size), []
-        before, after, weights, weights_before = rows.swapaxes(0, 1)
+        size = self._after.numel()
+        rows: NDArray[np.float64] = torch.cat(self._copies).view(-1, 4, size).cpu().double().numpy()
+        self._copies = []
+        weights_before, before, after, weights = rows.swapaxes(0, 1)
         nothing = np.full(len(rows), np.nan)
         with np.errstate(invalid="ignore", over="ignore"):
-            of_parts = row_part_norms(rows[:, :3].reshape(-1, size), self._offsets).reshape(len(rows), 3, -1)
+            of_parts = row_part_norms(rows[:, 1:].reshape(-1, size), self._offsets).reshape(len(rows), 3, -1)
             norms, norms_clipped, norms_of_weights = of_parts.swapaxes(0, 1)
             return {
                 "max_abs": np.abs(before).max(axis=1),
@@ -80,6 +82,12 @@ class MeasuringRecorder(Recorder):
         self._measure_updates = False
         self._rows: dict[str, list[list[Tensor]]] = {"norms": [], "values": [], "nonfinite": []}
 
+    def _start_step(self, measure_updates: bool) -> None:
+        self._measure_gradients()
+        self._measure_updates = measure_updates
+        if measure_updates:
+            torch._foreach_copy_([stored(w) for w in self._weights_before], [stored(w) for w in self._weights()])
+
     def _measure_gradients(self) -> None:
         gradients = self._gradients()
         self._norms_before, self._largest, self._nonfinite = measure_gradients(gradients)
@@ -88,11 +96,6 @@ class MeasuringRecorder(Recorder):
         self._versions = GradientVersions(self.parameters) if may_be_known else None
         is_multiplied = may_be_known and self.effect is Effect.FACTOR
         self._sample = Sample(gradients, self._norms_before) if is_multiplied else None
-
-    def _copy_weights(self, measure_updates: bool) -> None:
-        self._measure_updates = measure_updates
-        if measure_updates:
-            torch._foreach_copy_([stored(w) for w in self._weights_before], [stored(w) for w in self._weights()])
 
     def _measure_clipped(self) -> None:
         gradients = self._gradients()

@@ -78,10 +78,10 @@ class Recorder(ABC):
             are_known: whether the gradients are those of the step; if not, their norms are NaN.
         """
         self._has_gradients = are_known and self._find_gradients()
-        if self.parameters:
+        if self.parameters and self.is_open:
             self._measure_gradients()
-            if not self.is_open:
-                self._copy_weights(measure_updates)
+        elif self.parameters:
+            self._start_step(measure_updates)
         self.is_open, self._is_clipped, self.is_updated = True, False, False
 
     @torch.no_grad()
@@ -174,11 +174,12 @@ class Recorder(ABC):
         return record
 
     @abstractmethod
-    def _measure_gradients(self) -> None: ...
+    def _start_step(self, measure_updates: bool) -> None:
+        """Measure the gradients before clipping, and copy the weights if the step's updates will be measured."""
 
     @abstractmethod
-    def _copy_weights(self, measure_updates: bool) -> None:
-        """Copy the weights before the step, if the step's updates will be measured."""
+    def _measure_gradients(self) -> None:
+        """Measure the gradients of another evaluation in the same step, before clipping."""
 
     @abstractmethod
     def _measure_clipped(self) -> None: ...
@@ -229,12 +230,7 @@ def _read_scalars(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
     return to_array(rows)
 
 
-def to_matrix(rows: Sequence[Tensor]) -> NDArray[np.float64]:
-    """Return tensors of one shape as an array with one row each, read from the device at once."""
-    values: NDArray[np.float64] = torch.stack(list(rows)).cpu().double().numpy()
-    return values
-
-
 def to_array(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
-    """Return rows of tensors of one shape as an array, each row with all elements of its tensors."""
-    return to_matrix([scalar for row in rows for scalar in row]).reshape(len(rows), -1)
+    """Return rows of tensors of one shape as an array, each row with all elements, read from the device at once."""
+    values: NDArray[np.float64] = torch.stack([tensor for row in rows for tensor in row]).cpu().double().numpy()
+    return values.reshape(len(rows), -1)
