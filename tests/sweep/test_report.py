@@ -84,3 +84,16 @@ def test_an_error_at_the_start_or_the_end_of_a_multirun_ends_the_command(
     with pytest.raises(SystemExit):
         SweepReport().on_multirun_end(config)
     assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_a_store_that_fails_at_the_end_of_a_multirun_leaves_the_status_of_the_parent_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "read_results", lambda _: [JobResult(0, "a", "0", "learned")])
+    monkeypatch.setattr(report, "pages_of", Mock(side_effect=TrackingError("tracking.uri: no server answers")))
+    monkeypatch.setattr(report, "close_parent", close := Mock())
+    with pytest.raises(SystemExit) as end:
+        SweepReport().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "error: the runs could not be read: tracking.uri: no server answers\n"
+    close.assert_called_once_with(tmp_path, "FINISHED")

@@ -73,12 +73,12 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         with failure_in_one_line(folder / TABLES_FILE):
             write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
         errors = [describe(run.error) for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
-        found = None
+        found, address = None, ""
         if search is None:
             with _error_in("the runs could not be compared", folder, errors):
                 found = compare_jobs(folder, jobs, config)
-        address = pages_of(folder)
-        with failure_in_one_line(folder / PAGE_FILE):
+        with _error_in("the runs could not be read", folder, errors), failure_in_one_line(folder / PAGE_FILE):
+            address = pages_of(folder)
             write_page(folder, jobs, search, found)
         with _error_in("the parent run could not be closed", folder, errors):
             close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
