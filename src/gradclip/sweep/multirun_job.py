@@ -32,7 +32,7 @@ def run_one_of_many(config: DictConfig) -> None:
     follow_main(folder.parent)
     try:
         job = Job(for_multirun(validate(config)), overrides, folder, number, parent_of(folder.parent))
-        if number == 0 and "vectorized" not in str(HydraConfig.get().launcher):  # which prints the design itself
+        if number == 0 and "vectorized" not in str(HydraConfig.get().launcher):  # vectorized prints the design
             with standard_output():
                 print_design(folder.parent)
                 print_hint(job.config, folder.parent)

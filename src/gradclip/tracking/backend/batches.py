@@ -22,7 +22,7 @@ NOTES_AT_ONCE = 8
 
 
 def begin_runs(starts: Sequence[RunStart], repeated: bool) -> list[BegunRun | Exception]:
-    """Create and describe runs: the first by MLflow's own calls, and those that are like it in one transaction.
+    """Create and describe runs: the first by MLflow's own calls, similar ones in one transaction.
 
     Args:
         starts: the writes that begin each run.
