@@ -6,7 +6,6 @@ from copy import copy
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -37,14 +36,11 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
             config: config of the multirun.
 
         Raises:
-            ConfigError: the size of a chunk is out of range, or Slurm is needed but not installed.
+            ConfigError: the size of a chunk is out of range.
         """
-        from gradclip.errors import ConfigError
         from gradclip.sweep.composition import check_settings
 
         check_settings({"chunk": self.chunk})
-        if type(self.over).__name__ == "SlurmLauncher" and which("srun") is None:
-            raise ConfigError("hydra/launcher=submitit_slurm: needs Slurm; its command srun was not found")
         self.folder = Path(config.hydra.sweep.dir).resolve()
         own = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
         setup = {"hydra_context": own, "task_function": task_function, "config": config}

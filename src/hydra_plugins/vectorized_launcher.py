@@ -22,7 +22,8 @@ class VectorizedLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         """Check the settings, and give the sweeper a quick config loader, because it composes every job to check it."""
         from gradclip.sweep.composition import QuickLoader, check_settings
 
-        check_settings(self.settings)
+        is_within = "within" in config.hydra.launcher  # another launcher runs chunks
+        check_settings(self.settings, "hydra.launcher.within" if is_within else "hydra.launcher")
         self.loader = QuickLoader(hydra_context.config_loader)
         ordinary = HydraContext(self.loader.loader, hydra_context.callbacks)
         self.ordinary = {"hydra_context": ordinary, "task_function": task_function, "config": config}

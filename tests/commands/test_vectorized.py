@@ -122,6 +122,10 @@ def test_invalid_jobs_are_reported_and_the_others_run(train: Command, runs: Sear
         (("clip=nrm,norm",), "clip=nrm: no such option (did you mean 'norm'?)"),
         (("hydra.launcher.points=0",), "hydra.launcher.points: got 0; must be 1 or more"),
         (("hydra.launcher.keep=best",), "hydra.launcher.keep: got 'best'; choose from extremes, all"),
+        (
+            ("hydra/launcher=vectorized_joblib", "hydra.launcher.within.keep=best"),
+            "hydra.launcher.within.keep: got 'best'; choose from extremes, all",
+        ),
     ],
 )
 def test_invalid_overrides_are_reported_in_one_line(train: Command, overrides: tuple[str, ...], message: str) -> None:

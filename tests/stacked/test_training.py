@@ -154,6 +154,13 @@ def test_diverging_replicas_end_like_ordinary_runs_and_do_not_affect_others(tmp_
     np.testing.assert_allclose(stacked[0].record.norm, alone.record.norm, rtol=1e-2)
 
 
+def test_diverged_replicas_train_to_the_end_without_a_limit() -> None:
+    settings = ("trainer.max_epochs=2", "clip=none", "trainer.steps_after_divergence=null")
+    (result,) = train_stacked([compose_config(*settings)])
+    assert result.record.divergence is not None
+    assert len(result.record.step) == 32
+
+
 def test_a_stable_training_agrees_in_float32_until_its_end(tmp_path: Path) -> None:
     config = compose_config("clip=norm", "clip.value=1.0", "trainer.max_epochs=30")
     stacked, ordinary = train_stacked([config])[0], train_ordinarily(config, tmp_path)

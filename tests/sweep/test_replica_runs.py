@@ -3,6 +3,7 @@
 import errno
 import os
 
+from gradclip import keys
 from gradclip.config.composition import compose_config
 from gradclip.sweep import replica_runs
 from gradclip.sweep.replica_runs import ReplicaRuns
@@ -27,7 +28,11 @@ def test_a_full_disk_fails_the_current_and_later_runs_but_not_earlier_runs(tmp_p
         Job(compose_config([f"seed={number}", *LIGHT]), (f"seed={number}",), tmp_path / str(number), number, parent)
         for number in range(3)
     ]
+    stale = tmp_path / "0" / keys.HIDDEN_STATES_FILE  # of an earlier multirun in this folder
+    stale.parent.mkdir(parents=True)
+    stale.touch()
     train_stacked(jobs, ReplicaRuns(points=10, keep_all=False, lock=tmp_path / "run.lock"), max_replicas=3)
     results = read_results(tmp_path)
     assert [result.outcome == "failed" for result in results] == [False, True, True]
     assert all("No space left on device" in result.error for result in results[1:])
+    assert not stale.exists()

@@ -71,7 +71,8 @@ def test_an_error_at_the_start_or_the_end_of_a_multirun_ends_the_command(
     def fail(folder: Path) -> None:
         raise TrackingError(f"hydra.sweep.dir: got '{folder}'; another command is using this folder")
 
-    config = OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=0,1"]}}})
+    hydra = {"sweep": {"dir": str(tmp_path)}, "overrides": {"task": ["seed=0,1"]}, "launcher": {}}
+    config = OmegaConf.create({"hydra": hydra})
     monkeypatch.setattr(report, "listen", fail)
     monkeypatch.setattr(report, "read_results", fail)
     for start_or_end in (SweepReport().on_multirun_start, SweepReport().on_multirun_end):
@@ -84,3 +85,31 @@ def test_an_error_at_the_start_or_the_end_of_a_multirun_ends_the_command(
     with pytest.raises(SystemExit):
         SweepReport().on_multirun_end(config)
     assert capsys.readouterr().err.startswith("Traceback")
+
+
+def test_a_store_that_fails_at_the_end_of_a_multirun_leaves_the_status_of_the_parent_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(report, "read_results", lambda _: [JobResult(0, "a", "0", "learned")])
+    monkeypatch.setattr(report, "pages_of", Mock(side_effect=TrackingError("tracking.uri: no server answers")))
+    monkeypatch.setattr(report, "close_parent", close := Mock())
+    with pytest.raises(SystemExit) as end:
+        SweepReport().on_multirun_end(OmegaConf.create({"hydra": {"sweep": {"dir": str(tmp_path)}}}))
+    assert end.value.code == 1
+    assert capsys.readouterr().err == "error: the runs could not be read: tracking.uri: no server answers\n"
+    close.assert_called_once_with(tmp_path, "FINISHED")
+
+
+@pytest.mark.parametrize("launcher", [{"_target_": "x.SlurmLauncher"}, {"over": {"_target_": "x.SlurmLauncher"}}])
+def test_missing_slurm_is_reported_before_a_folder_is_created(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], launcher: dict[str, object]
+) -> None:
+    folder = tmp_path / "multirun"
+    hydra = {"sweep": {"dir": str(folder)}, "overrides": {"task": ["seed=0,1"]}, "launcher": launcher}
+    monkeypatch.setattr(report, "which", Mock(return_value=None))
+    with pytest.raises(SystemExit) as end:
+        SweepReport().on_multirun_start(OmegaConf.create({"hydra": hydra}))
+    assert end.value.code == 2
+    line = "error: hydra/launcher=submitit_slurm: needs Slurm; its command srun was not found\n"
+    assert capsys.readouterr().err.endswith(line)
+    assert not folder.exists()

@@ -52,6 +52,7 @@ def test_a_run_finished_earlier_has_the_scores_of_its_stored_metrics() -> None:
     metrics = {"final/mse_train": 1.0, "final/mse_validation": 2.0, "final/mse_test": 3.0}
     run = StoredRun("1", "norm", None, "FINISHED", 1.0, {}, metrics, {keys.OUTCOME: "learned"})
     done = JobResult.of_finished(0, "norm=1.0 seed=0", run)
+    assert done.name == "norm=1.0 seed=0"  # as new runs are named, so that they are counted together
     assert (done.scores, done.choosing_split) == ({"train": 1.0, "validation": 2.0, "test": 3.0}, "validation")
     logged = {"final/loss/train": 1.0, "final/val_loss": 2.0}
     own = replace(run, metrics=logged, tags=run.tags | {keys.SCORE: "val_loss", keys.SCORE_MODE: "min"})

@@ -7,7 +7,7 @@ import torch
 
 from gradclip import keys
 from gradclip.errors import ConfigError
-from gradclip.training.logged_scores import LoggedScores
+from gradclip.training.logged_scores import LoggedScores, choose_score
 
 
 class Strategy:
@@ -62,3 +62,16 @@ def test_a_score_that_differs_between_processes_is_refused():
     scores = LoggedScores(None, "min")
     end_first_epoch(scores, logged, 1.0)
     assert scores.curves["validation"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("logged", "example"),
+    [
+        (["train_loss", "val_accuracy", "val_f1"], "val_accuracy"),
+        (["train_loss", "error", "share"], "error"),
+        (["train_loss", "train_accuracy"], "train_loss"),
+    ],
+)
+def test_a_metric_of_the_training_rows_is_the_last_to_be_suggested(logged, example):
+    with pytest.raises(ConfigError, match=f": choose one, as in metric={example}$"):
+        choose_score(None, logged)

@@ -58,7 +58,7 @@ def _first_evidence(
 def runs_to_advise_on(newest: Sequence[StoredRun], store: Store) -> tuple[Sequence[StoredRun], list[str]]:
     """Return the runs to advise on, in the order to try them, and messages on their multirun.
 
-    If the newest run, the first, belongs to a multirun, its diverged runs come first, then its other runs, best first.
+    If the newest run (the first) belongs to a multirun, its diverged runs come first, then its other runs, best first.
     """
     multirun = newest[0].parent
     if multirun is None:

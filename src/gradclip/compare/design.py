@@ -42,7 +42,7 @@ def _usable_seeds(best: GroupSummary, other: GroupSummary, is_paired: bool) -> i
 def design_sentence(seeds: int, tests: int | None = None) -> str:
     """Return a sentence on whether the tests of a comparison can find any difference.
 
-    ``tests`` is that of :func:`gradclip.compare.statistics.smallest_p_value`.
+    ``tests`` has the meaning that it has in :func:`gradclip.compare.statistics.smallest_p_value`.
 
     Example:
         >>> print(design_sentence(5))

@@ -128,6 +128,16 @@ def multirun_name(overrides: Sequence[str]) -> str:
     return " ".join(filter(_changes_training, overrides)) or "multirun"
 
 
+def job_name(overrides: Sequence[str]) -> str:
+    """Return the name of a job without a run: the overrides that change the training run; all if none does.
+
+    Example:
+        >>> job_name(["clip=norm", "figures=false"]), job_name(["tracking.retry_seconds=-1"])
+        ('clip=norm', 'tracking.retry_seconds=-1')
+    """
+    return " ".join(filter(_changes_training, overrides)) or " ".join(overrides)
+
+
 def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
     """Replace overrides by others; a newly chosen option of a group discards the group's old settings.
 

@@ -74,17 +74,17 @@ class QuickLoader:
         return without_hydra(self.loader.load_sweep_config(master_config, [*overrides]))
 
 
-def check_settings(settings: Mapping[str, Any]) -> None:
-    """Refuse launcher settings that are out of range.
+def check_settings(settings: Mapping[str, Any], launcher: str = "hydra.launcher") -> None:
+    """Refuse settings of a launcher, named by its dotted path, that are out of range.
 
     Raises:
         ConfigError: a setting is out of range.
     """
     for name in settings.keys() & {"replicas", "points", "chunk"}:
         if not isinstance(settings[name], int) or settings[name] < 1:
-            raise ConfigError(f"hydra.launcher.{name}: got {settings[name]!r}; must be 1 or more")
+            raise ConfigError(f"{launcher}.{name}: got {settings[name]!r}; must be 1 or more")
     if settings.get("keep", KEEP[0]) not in KEEP:
-        raise ConfigError(f"hydra.launcher.keep: got {settings['keep']!r}; choose from {', '.join(KEEP)}")
+        raise ConfigError(f"{launcher}.keep: got {settings['keep']!r}; choose from {', '.join(KEEP)}")
 
 
 @cache

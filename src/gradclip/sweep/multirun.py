@@ -61,8 +61,8 @@ def _typed_in(folder: Path) -> list[str]:
 def parent_of(folder: Path) -> Parent:
     """Return the parent run of a multirun, named after the overrides that were typed.
 
-    All processes of the multirun, and a repetition in the same folder, find the same parent run. Another multirun does
-    not, even if the folder of the first one was deleted and has the same name.
+    All processes of the multirun, and a repetition in the same folder, find the same parent run. Another multirun in a
+    folder of this name, whose earlier content was deleted, has its own parent run.
     """
     typed = _typed_in(folder)
     name, command = multirun_name(typed), train_command(typed, multirun=True)

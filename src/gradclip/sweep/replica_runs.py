@@ -13,7 +13,6 @@ from tqdm import tqdm
 
 from gradclip import keys
 from gradclip.data.base import TrainingData
-from gradclip.errors import TrackingError
 from gradclip.sweep.curves import curves_of
 from gradclip.sweep.results import JobResult, failure_reason
 from gradclip.tracking.operations import Operations
@@ -175,7 +174,7 @@ def _write_models(replicas: Sequence[FinishedReplica]) -> None:
         for replica in replicas:
             _write_model(replica, scratch / str(replica.job.number))
         for run in filter(None, (replica.run for replica in replicas)):
-            with suppress(TrackingError):  # reported with the job's result
+            with suppress(Exception):  # reported with the job's result
                 run.wait()
 
 

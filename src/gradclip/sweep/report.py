@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import which
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
@@ -15,7 +16,7 @@ from omegaconf import DictConfig
 from gradclip import keys
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.overrides import as_typed
-from gradclip.errors import GradclipError, RefusedWriteError, disk_errors
+from gradclip.errors import ConfigError, GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, counted, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.scores import SCORES, SPLITS, Split
@@ -51,6 +52,8 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         folder, typed = Path(config.hydra.sweep.dir), as_typed(config.hydra.overrides.task)
         announce(f"Multirun: {' '.join(typed)}; loading PyTorch ...")
         with _exit_on_errors(folder):
+            if "SlurmLauncher" in str(config.hydra.launcher) and which("srun") is None:
+                raise ConfigError("hydra/launcher=submitit_slurm: needs Slurm; its command srun was not found")
             check_earlier(folder, typed)
             listen(folder)
             remove_results(folder)
@@ -73,12 +76,12 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         with failure_in_one_line(folder / TABLES_FILE):
             write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
         errors = [describe(run.error) for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
-        found = None
+        found, address = None, ""
         if search is None:
             with _error_in("the runs could not be compared", folder, errors):
                 found = compare_jobs(folder, jobs, config)
-        address = pages_of(folder)
-        with failure_in_one_line(folder / PAGE_FILE):
+        with _error_in("the runs could not be read", folder, errors), failure_in_one_line(folder / PAGE_FILE):
+            address = pages_of(folder)
             write_page(folder, jobs, search, found)
         with _error_in("the parent run could not be closed", folder, errors):
             close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")

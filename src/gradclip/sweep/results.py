@@ -32,7 +32,7 @@ class JobResult:
 
     Attributes:
         number: number of the job.
-        name: name of its run; if its settings are invalid, those of its overrides that change training.
+        name: name of its run; if its settings are invalid, the overrides that change training.
         run_id: id of its run; None if no run is in the store.
         outcome: outcome of its run, ``failed`` or ``stopped``.
         score: name of the score; empty without a run.

@@ -56,7 +56,7 @@ def begin_run(call: Call) -> "Future[BegunRun]":
 
 
 def begin_runs(starts: Sequence[RunStart]) -> "list[Future[BegunRun]]":
-    """Create and describe runs, in one database transaction where possible, or spool that if the store fails."""
+    """Create and describe runs, in one database transaction where possible; if the store fails, spool this."""
     return _submit_many(_begin, "begin_runs", starts)
 
 

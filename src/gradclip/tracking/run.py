@@ -187,7 +187,7 @@ class TrackedRun:
 def begin_together(runs: Sequence[tuple[TrackedRun, RunDescription]]) -> None:
     """Create and describe runs, in one database transaction where possible.
 
-    If the store could be opened but then fails, this is spooled.
+    If the store could be opened but then fails, these writes are spooled.
     """
     starts = [RunStart(run._first_call, *run._describing_calls(description)) for run, description in runs]
     for (run, _), begun in zip(runs, process.begin_runs(starts), strict=True):

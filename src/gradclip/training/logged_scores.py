@@ -173,7 +173,8 @@ def choose_score(metric: str | None, logged: Iterable[str]) -> str:
         if len(candidates) == 1:
             return candidates[0]
     if whole:
-        raise ConfigError(f"metric: got null; the module logs {first_few(whole)}: choose one, as in metric={whole[0]}")
+        example = min(whole, key=lambda name: ("val" not in name.lower(), "train" in name.lower()))
+        raise ConfigError(f"metric: got null; the module logs {first_few(whole)}: choose one, as in metric={example}")
     return keys.LOSS_TRAIN
 
 

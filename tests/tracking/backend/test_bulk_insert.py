@@ -1,6 +1,8 @@
 """Bulk inserts write runs exactly as MLflow's own calls do."""
 
 import warnings
+from pathlib import Path
+from unittest.mock import Mock
 from uuid import uuid4
 
 import numpy as np
@@ -13,7 +15,7 @@ from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Operations
-from gradclip.tracking.records import Call, DatasetDescription, Parent, RunEnd, RunStart, Store
+from gradclip.tracking.records import BegunRun, Call, DatasetDescription, Parent, RunEnd, RunStart, Store
 from gradclip.tracking.stored_runs import Curve
 
 CURVES = {key: Curve(np.array([1, 2]), np.array([4.0, -1e300])) for key in ("mse/train", "mse/test")}
@@ -39,8 +41,8 @@ def begin(store, folder):
     return RunAddress(store, creation, str(folder)), begun.run_id
 
 
-def test_a_whole_run_is_stored_as_mlflow_writes_it(store, tmp_path):
-    from gradclip.tracking.backend.batches import complete_runs
+def test_a_whole_run_is_stored_as_mlflow_writes_it(store, tmp_path, monkeypatch):
+    from gradclip.tracking.backend import batches
 
     folder = tmp_path / "run"
     (folder / "telemetry").mkdir(parents=True)
@@ -48,7 +50,9 @@ def test_a_whole_run_is_stored_as_mlflow_writes_it(store, tmp_path):
     run, run_id = begin(store, folder)
     client = MlflowClient(store.uri)
     assert client.get_run(run_id).info.status == "RUNNING"
-    assert complete_runs([(run, END)]) == [0]
+    monkeypatch.setattr(batches, "deliver", delivered := Mock(wraps=batches.deliver))
+    assert batches.complete_runs([(run, END)]) == [0]
+    assert delivered.call_count == 1  # only the files
     assert_as_mlflow_writes_it(client, run_id)
     assert [file.path for file in client.list_artifacts(run_id, "telemetry")] == ["telemetry/gradients.parquet"]
 
@@ -156,12 +160,15 @@ def content_of(client, run_id):
     return info, {k: v for k, v in run.data.tags.items() if k != keys.CREATION}, run.data.params, inputs
 
 
-def test_runs_that_begin_together_equal_runs_that_begin_one_by_one(store, tmp_path):
-    from gradclip.tracking.backend.batches import begin_runs
+def test_runs_that_begin_together_equal_runs_that_begin_one_by_one(store, tmp_path, monkeypatch):
+    from gradclip.tracking.backend import batches
 
     client, folder = MlflowClient(store.uri), tmp_path / "together"
-    alone = begin_runs(starts_of(store, folder, 3), repeated=True)  # runs that may exist are begun one by one
-    begun = begin_runs(starts_of(store, folder, 3), repeated=False)
+    monkeypatch.setattr(batches, "deliver", delivered := Mock(wraps=batches.deliver))
+    alone = batches.begin_runs(starts_of(store, folder, 3), repeated=True)  # runs that may exist, begun one by one
+    assert delivered.call_count == 9
+    begun = batches.begin_runs(starts_of(store, folder, 3), repeated=False)
+    assert delivered.call_count == 9 + 5  # the description of the first run, and the configs of the others
     for one, other in zip(begun, alone, strict=True):
         assert content_of(client, one.run_id) == content_of(client, other.run_id)
         assert client.get_run(one.run_id).info.artifact_uri.endswith(f"{one.run_id}/artifacts")
@@ -184,6 +191,39 @@ def test_a_failed_bulk_start_is_rolled_back_and_repeated(store, tmp_path, monkey
     client = MlflowClient(store.uri)
     found = client.search_runs([begun[0].experiment_id], "params.`clip.value` != ''")
     assert {run.info.run_id for run in found} == {one.run_id for one in begun}
+
+
+def test_a_folder_that_cannot_be_written_fails_only_its_own_run(store, tmp_path):
+    from gradclip.tracking.backend.batches import begin_runs
+
+    starts = starts_of(store, tmp_path, 4)
+    Path(starts[2].create.folder).write_text("no folder")
+    begun = begin_runs(starts, repeated=False)
+    assert [isinstance(one, OSError) for one in begun] == [False, False, True, False]
+    artifacts = [MlflowClient(store.uri).list_artifacts(one.run_id) for one in begun if isinstance(one, BegunRun)]
+    assert [[file.path for file in files] for files in artifacts] == [["config.yaml"]] * 3
+
+
+def test_no_run_is_inserted_like_one_whose_creation_is_spooled(store, tmp_path):
+    from gradclip.tracking.backend.batches import _insert_like
+
+    first, *others = starts_of(store, tmp_path, 3)
+    assert _insert_like(first, BegunRun(None, first.create.run_id), others) == {}
+
+
+def test_an_error_while_a_run_is_set_to_failed_does_not_block_other_runs(store, tmp_path, monkeypatch):
+    from gradclip.tracking.backend import batches
+
+    def fail(call):
+        if call.folder.endswith("full"):
+            raise OSError("the disk is full")
+        return 0
+
+    monkeypatch.setattr(batches, "deliver", fail)
+    monkeypatch.setattr(batches, "_insert_ends", lambda *_: False)
+    runs = [RunAddress(store, uuid4().hex, str(tmp_path / name)) for name in ("full", "other")]
+    full, other = batches.complete_runs([(run, END) for run in runs])
+    assert (str(full), other) == ("the disk is full", 0)
 
 
 def test_a_deleted_run_does_not_block_other_runs_that_end_together(store, tmp_path):

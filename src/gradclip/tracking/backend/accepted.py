@@ -13,7 +13,7 @@ RUN_FILES = (keys.FIGURES_FOLDER, keys.TELEMETRY_FOLDER, keys.EXPLOSION_FOLDER, 
 
 
 def are_stored(calls: Sequence[Call], backend: Connection, run_id: str) -> bool:
-    """Return whether a server has the content that a run gets by some writes, as far as two requests show.
+    """Return whether a server has stored some writes of a run, as far as two requests can show.
 
     Args:
         calls: the writes.

@@ -1,14 +1,13 @@
 """Beginning and completing many runs, in one database transaction where possible."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
-from gradclip.errors import TrackingError
 from gradclip.formatting import shortened
 from gradclip.tracking.backend.bulk_insert import NewRun, insert_ends, insert_starts
 from gradclip.tracking.backend.database import STORE_ERRORS
@@ -23,7 +22,7 @@ NOTES_AT_ONCE = 8
 
 
 def begin_runs(starts: Sequence[RunStart], repeated: bool) -> list[BegunRun | Exception]:
-    """Create and describe runs: the first by MLflow's own calls, and those that are like it in one transaction.
+    """Create and describe runs: the first by MLflow's own calls, similar ones in one transaction.
 
     Args:
         starts: the writes that begin each run.
@@ -38,10 +37,10 @@ def begin_runs(starts: Sequence[RunStart], repeated: bool) -> list[BegunRun | Ex
     return [begun, *(_begin(start, repeated, inserted.get(start.create.run_id)) for start in others)]
 
 
-def _begin(start: RunStart, repeated: bool, inserted: BegunRun | None = None) -> BegunRun | Exception:
+def _begin(start: RunStart, repeated: bool, inserted: "Future[BegunRun] | None" = None) -> BegunRun | Exception:
     """Begin a run by MLflow's own calls; if it is inserted already, only its config is missing."""
     try:
-        begun = inserted or begin_run(start.create, repeated, spool=True)
+        begun = inserted.result() if inserted else begin_run(start.create, repeated, spool=True)
         for write in (start.config,) if inserted else (start.config, start.parameters, start.datasets):
             deliver(write)
         return begun
@@ -49,11 +48,15 @@ def _begin(start: RunStart, repeated: bool, inserted: BegunRun | None = None) ->
         return error
 
 
-def _insert_like(first: RunStart, begun: BegunRun, others: Sequence[RunStart]) -> dict[str, BegunRun]:
-    """Insert the runs that share store, parent run and data sets with the first; return them by creation tag."""
+def _insert_like(first: RunStart, begun: BegunRun, others: Sequence[RunStart]) -> "dict[str, Future[BegunRun]]":
+    """Insert the runs that share store, parent run and data sets with the first; return them by creation tag.
+
+    A future has an exception if the note with the run's id could not be written.
+    """
     store = first.create.store
     alike = [start for start in others if _shared(start) == _shared(first)]
-    if not (alike and _is_healthy_database(store, [start.create.folder for start in (first, *alike)])):
+    is_stored = begun.experiment_id is not None
+    if not (alike and is_stored and _is_healthy_database(store, [start.create.folder for start in (first, *alike)])):
         return {}
     new, locations = [_new_run(start) for start in alike], None
     with suppress(*STORE_ERRORS):  # the ordinary writes fail too, or succeed
@@ -61,10 +64,11 @@ def _insert_like(first: RunStart, begun: BegunRun, others: Sequence[RunStart]) -
     if locations is None:
         return {}
     backend_of(store).locations.update(locations)
-    creates, inserted = [start.create for start in alike], [begun._replace(run_id=run.run_id) for run in new]
     with ThreadPoolExecutor(NOTES_AT_ONCE) as pool:  # a disk syncs many files almost as fast as one
-        list(pool.map(note_begun, creates, inserted))
-    return dict(zip([create.run_id for create in creates], inserted, strict=True))
+        return {
+            start.create.run_id: pool.submit(note_begun, start.create, begun._replace(run_id=run.run_id))
+            for start, run in zip(alike, new, strict=True)
+        }
 
 
 def _shared(start: RunStart) -> tuple[Any, ...]:
@@ -105,7 +109,7 @@ def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | Exception:
     try:
         return [deliver(write) for write in writes][-1]
     except Exception as error:
-        with suppress(TrackingError):  # the first failure is reported
+        with suppress(Exception):  # the first failure is reported
             deliver(writes[0]._replace(operation=Operations.end_run.__name__, arguments=("FAILED", end.end)))
         return error
 

@@ -51,11 +51,12 @@ def query(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str
         raise failure(store, operation, error) from error
 
 
-def note_begun(call: Call, begun: BegunRun) -> None:
-    """Remember a run that was created or reopened, and write a note with its id to its folder."""
+def note_begun(call: Call, begun: BegunRun) -> BegunRun:
+    """Remember a run that was created or reopened, write a note with its id to its folder, and return the run."""
     _begun[call.run_id] = begun
     config_hash = named_arguments(call)["tags"].get(keys.CONFIG_HASH, "")
     write_run_note(Path(call.folder), begun.run_id, call.run_id, config_hash)
+    return begun
 
 
 def begin_run(call: Call, repeated: bool = False, spool: bool = False) -> BegunRun:
@@ -81,8 +82,7 @@ def begin_run(call: Call, repeated: bool = False, spool: bool = False) -> BegunR
             raise
         spool_of(call.folder).add(call)
         begun = BegunRun(None, call.run_id)
-    note_begun(call, begun)
-    return begun
+    return note_begun(call, begun)
 
 
 def deliver(call: Call) -> int:
