@@ -17,7 +17,11 @@ AGAINST = [  # contract, module, forbidden import
     ("MLflow is imported in the tracking backend and the predictor only", "gradclip.compare.report", "mlflow"),
     ("Hydra is imported in commands, settings and sweeps only", "gradclip.stacked.training", "omegaconf"),
     ("The library pieces need neither MLflow nor Hydra", "gradclip.clipping.norm", "mlflow"),
-    ("Hydra's plugins import gradclip.sweep and gradclip.errors only", "hydra_plugins.search_sweeper", "gradclip.clipping.norm"),
+    (
+        "Hydra's plugins import gradclip.sweep and gradclip.errors only",
+        "hydra_plugins.search_sweeper",
+        "gradclip.clipping.norm",
+    ),
 ]
 RUN = "from importlinter.cli import lint_imports_command; lint_imports_command()"
 

@@ -513,13 +513,16 @@ class Overwriting(torch.optim.SGD):
 
 
 @pytest.mark.parametrize("size", [4, 300])
+@pytest.mark.parametrize("has_hook", [False, True], ids=["alone", "after another hook"])
 @pytest.mark.parametrize("changing", [Clearing, Overwriting])
-def test_gradients_that_the_optimizer_changes_are_recorded_as_used(changing, size):
+def test_gradients_that_the_optimizer_changes_are_recorded_as_used(changing, has_hook, size):
     records = []
     for kind in (changing, torch.optim.SGD):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(3, size), nn.Linear(size, size), nn.Linear(size, 1))
         optimizer = kind(model.parameters(), lr=0.001)
+        if has_hook:
+            optimizer.register_step_pre_hook(lambda *_: None)
         with gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as watch:
             train(model, optimizer, batches())
         records.append(watch.record)
