@@ -82,7 +82,7 @@ def with_globs_expanded(arguments: Sequence[str]) -> list[str]:
     Everything that counts or names the jobs of a multirun then reads a plain list.
 
     Raises:
-        ConfigError: it matches no option, or the setting is not a group.
+        ConfigError: a glob matches no option, or its setting is not a group.
 
     Example:
         >>> with_globs_expanded(["-m", "clip=glob(n*, exclude=norm*)", "seed=0,1"])
