@@ -365,8 +365,9 @@ class Derived(torch.optim.Adam):
         return super().step(closure)
 
 
+@pytest.mark.parametrize("has_two", [False, True], ids=["one watch", "two watches"])
 @pytest.mark.parametrize("by_closure", [False, True])
-def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closure):
+def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closure, has_two):
     def run(model, optimizer):
         def closure(batch):
             optimizer.zero_grad()
@@ -385,6 +386,8 @@ def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closur
     ours, theirs, clipper = network(), network(), gradclip.ParameterEMA(warmup=2)
     optimizers = Derived(ours.parameters(), lr=0.1), adam(theirs)
     watches = [gradclip.watch(*pair, clipper) for pair in zip((ours, theirs), optimizers, strict=True)]
+    if has_two:
+        gradclip.watch(ours, optimizers[0])
     run(ours, optimizers[0])
     run(theirs, optimizers[1])
     assert all(map(torch.equal, ours.parameters(), theirs.parameters()))

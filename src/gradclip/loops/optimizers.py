@@ -1,6 +1,7 @@
 """Access to an optimizer's parameters, gradients and learning rates, which may change from step to step."""
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import torch
@@ -130,6 +131,7 @@ def call_before_use(optimizer: Optimizer, action: Callable[[], object]) -> Remov
             action()
             return None
 
+        @wraps(closure)
         def evaluate() -> Any:
             loss = closure()
             action()

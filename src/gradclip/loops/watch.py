@@ -1,6 +1,8 @@
 """Clipping and monitoring of an optimizer in a plain torch loop, with one line of code."""
 
 import warnings
+from functools import wraps
+from inspect import unwrap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -241,7 +243,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     def _is_within_step(self, closure: Closure | None) -> bool:
         """Return whether a step has already begun: a subclass's step calls its base class's, and both run the hooks."""
         if closure is not None:
-            return closure is self._closure
+            return unwrap(closure, stop=lambda wrapper: wrapper is self._closure) is self._closure
         if not self._monitor.is_open:
             return False
         (latest, version), (gradient, version_now) = self._latest, self._first_gradient()
@@ -250,6 +252,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     def _wrap(self, closure: Closure) -> Closure:
         given = list(self._losses)
 
+        @wraps(closure)
         def evaluate() -> Any:
             loss = closure()
             self._measure_and_clip()
