@@ -4,7 +4,7 @@ import pytest
 
 from gradclip.plots.groups import LABEL_WIDTH
 from gradclip.plots.style import series_style
-from tests.plots.figures import axes_of, labels
+from tests.plots.figures import LONG, axes_of, labels
 
 
 def test_every_run_is_a_dot_in_the_colour_of_its_group():
@@ -68,7 +68,7 @@ def test_a_group_that_never_reached_the_target_is_drawn_beside_the_axes():
     assert min(beside.get_xdata()) > 1
     assert [*beside.get_ydata()] == [200, 300, 400]
     assert labels(axes)[-3:] == [
-        *("inputs_and_target_scaled wd=0.3 (2 of 3 reached it)", "value=1.0 (0 of 3 reached it)"),
+        *(f"{LONG[:-1]}3 (2 of 3 reached it)", "value=1.0 (0 of 3 reached it)"),
         "none: diverged (1 of 3 reached it)",
     ]
     assert [text.get_text() for text in axes.texts] == ["never"]
