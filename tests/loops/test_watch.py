@@ -365,9 +365,9 @@ class Derived(torch.optim.Adam):
         return super().step(closure)
 
 
-@pytest.mark.parametrize("has_two", [False, True], ids=["one watch", "two watches"])
+@pytest.mark.parametrize("beside", ["", "before", "after"])
 @pytest.mark.parametrize("by_closure", [False, True])
-def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closure, has_two):
+def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closure, beside):
     def run(model, optimizer):
         def closure(batch):
             optimizer.zero_grad()
@@ -385,8 +385,9 @@ def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closur
     torch.optim.Adam([torch.zeros(1)])  # its constructor makes Adam.step run the hooks
     ours, theirs, clipper = network(), network(), gradclip.ParameterEMA(warmup=2)
     optimizers = Derived(ours.parameters(), lr=0.1), adam(theirs)
+    measuring = [gradclip.watch(ours, optimizers[0])] if beside == "before" else []
     watches = [gradclip.watch(*pair, clipper) for pair in zip((ours, theirs), optimizers, strict=True)]
-    if has_two:
+    if beside == "after":
         gradclip.watch(ours, optimizers[0])
     run(ours, optimizers[0])
     run(theirs, optimizers[1])
@@ -394,6 +395,8 @@ def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closur
     for column in ("norms", "norms_clipped", "updates", "weights", "loss"):
         np.testing.assert_array_equal(getattr(watches[0].record, column), getattr(watches[1].record, column))
     assert watches[0].record.step.tolist() == [*range(1, STEPS + 1)]
+    for watch in measuring:
+        np.testing.assert_array_equal(watch.record.norms, watches[0].record.norms)
 
 
 class Breaking(torch.optim.SGD):

@@ -52,6 +52,7 @@ class OptimizerMonitor:
         finite_state: checks values that gradients do not show.
         diverged_step: the first step that diverged, up to the last flush; None if there is none.
         steps: number of counted steps, including those before a resume.
+        first_clipped: the first gradient of the open step and its version after clipping, set by a watch.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class OptimizerMonitor:
         self._store = RecordStore()
         self._latest: GradientRecord | None = None  # the block of the last flush
         self.steps = 0
+        self.first_clipped: tuple[Tensor | None, int | None] = (None, 0)
         self._scaler_skipped = 0  # number of the latest steps in a row
         self._interval = 1  # steps between two measurements of updates
         self._rates: list[tuple[dict[str, int], list[Any]]] = []  # by step: group of each parameter, rate of each group
