@@ -1,6 +1,7 @@
 """Formatting of numbers, scores, tables and messages as text."""
 
 import math
+import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -179,6 +180,20 @@ def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
         'Chosen on the test rows: this data set has no validation rows, so the best looks better than it is.'
     """
     return f"Chosen on the test rows: {reason}, so the best looks better than it is."
+
+
+def quoted(text: str) -> str:
+    r"""Return a text in quotes as Hydra's override grammar reads it: only backslashes before a quote are escapes.
+
+    The quotes are double, since a shell needs single quotes around them.
+
+    Example:
+        >>> print(quoted(r'it is "a\b"'))
+        "it is \"a\b\""
+    """
+    inner = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    inner = re.sub(r"(\\+)\Z", r"\1\1", inner)
+    return f'"{inner}"'
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:

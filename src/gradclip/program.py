@@ -51,20 +51,6 @@ def command_line(command: str, arguments: Sequence[str] = ()) -> str:
     return shlex.join([*started, *arguments])
 
 
-def quoted(text: str) -> str:
-    r"""Return a text in quotes as Hydra's override grammar reads it: only backslashes before a quote are escapes.
-
-    The quotes are double, since a shell needs single quotes around them.
-
-    Example:
-        >>> print(quoted(r'it is "a\b"'))
-        "it is \"a\b\""
-    """
-    inner = re.sub(r'(\\*)"', r'\1\1\\"', text)
-    inner = re.sub(r"(\\+)\Z", r"\1\1", inner)
-    return f'"{inner}"'
-
-
 def as_started(text: str) -> str:
     """Return a text that names scripts, with subcommands of ``gradclip`` instead if that was started."""
     return text if is_script() else SCRIPT.sub(r"gradclip \1", text)

@@ -77,7 +77,7 @@ def test_two_signals_at_nearly_the_same_time_count_as_one(monkeypatch):
     assert interruption.signal == signal.SIGINT
 
 
-def test_a_signal_sent_again_at_once_is_ignored_after_training_too(monkeypatch):
+def test_a_repeated_signal_is_ignored_after_training(monkeypatch):
     monkeypatch.setattr(module, "SECOND_SIGNAL_AFTER", 60.0)
     with Interruption() as interruption:
         fit(interruption, Sending(signal.SIGINT, 3))

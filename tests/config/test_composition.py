@@ -8,7 +8,7 @@ from gradclip.config.overrides import merge, train_command
 from gradclip.config.schema import flatten, has_effect
 from gradclip.config.serialization import from_yaml, to_yaml
 from gradclip.errors import ConfigError
-from gradclip.program import quoted
+from gradclip.formatting import quoted
 
 COMMANDS = [
     [],
@@ -114,5 +114,5 @@ def test_the_command_is_quoted_for_the_shell() -> None:
 
 
 @pytest.mark.parametrize("text", ["größe", 'a"b', "it's", r"a\b", r"a\"b", "ends in \\", r'\\"\\', "a, [b]"])
-def test_hydra_reads_a_quoted_text_as_it_was(text: str) -> None:
+def test_hydra_reads_a_quoted_text_unchanged(text: str) -> None:
     assert compose_config([f"tracking.experiment={quoted(text)}"]).tracking.experiment == text

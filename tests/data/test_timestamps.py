@@ -33,7 +33,7 @@ def test_dates_are_read_with_their_intended_meaning(values, settings, expected):
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "uint64", "UInt32", "bool"])
-def test_the_order_of_small_and_unsigned_integers_is_seen(kind):
+def test_descending_small_and_unsigned_integers_are_detected(kind):
     assert np.diff(stamps_as_numbers(pd.Series([1, 0], dtype=kind))).tolist() == [-1]
 
 

@@ -158,7 +158,7 @@ def test_a_probe_in_which_nothing_helps_is_reported() -> None:
     assert str(finding).endswith("None of them helps: check the data and the initialization.")
 
 
-def test_after_a_short_probe_in_which_nothing_learned_a_longer_training_is_named_too() -> None:
+def test_a_probe_in_which_nothing_learned_suggests_longer_training() -> None:
     run = gather(made_run(), made_telemetry(RAMP))
     (finding,) = [
         one

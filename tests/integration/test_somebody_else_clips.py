@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
-from gradclip import ClipGradients, GradientMonitor, Norm, Value, watch
+from gradclip import ClipGradients, GradientMonitor, Norm, Value, ZScore, watch
 from gradclip.errors import TrainerError
 from tests.support.small_trainings import Training, fit, make
 
@@ -80,6 +80,22 @@ def test_the_angle_of_a_watch_that_clips_is_measured(lightning):
     assert (monitor.record.cosine < 0.9).any()
     np.testing.assert_allclose(monitor.record.cosine, module.watch.record.cosine, rtol=1e-5)
     np.testing.assert_allclose(monitor.record.norm_clipped, module.watch.record.norm_clipped, rtol=1e-6)
+
+
+def test_a_watch_beside_a_monitor_clips_once_if_a_step_calls_the_step_of_its_base_class(lightning):
+    class Derived(torch.optim.SGD):
+        def step(self, closure=None):
+            return super().step(closure)
+
+    class WithWatch(Training):
+        def configure_optimizers(self):
+            optimizer = Derived(self.parameters(), lr=0.01)
+            self.watch = watch(self, optimizer, ZScore(warmup=2))
+            return optimizer
+
+    monitor, module = GradientMonitor(), make(lightning, WithWatch)
+    fit(lightning, module, monitor)
+    assert module.watch.state_dict()["clipper"]["seen"] == len(monitor.record.step) == 8
 
 
 def test_an_override_of_lightnings_clipping_is_refused_beside_clip_gradients(lightning):

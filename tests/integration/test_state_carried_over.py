@@ -70,10 +70,10 @@ class WithAdam(Training):
 
 
 class Switching(Training):
-    """A training run that continues with another optimizer after four batches."""
+    """A training run that continues with another optimizer after four steps."""
 
     def on_train_batch_start(self, batch, batch_idx):
-        if batch_idx == 4:
+        if self.global_step >= 4 and isinstance(self.optimizers().optimizer, torch.optim.SGD):
             self.trainer.strategy.optimizers = [WithAdam.configure_optimizers(self)]
 
 
@@ -82,6 +82,14 @@ def test_a_checkpoint_saved_after_the_optimizer_was_replaced_continues_the_clipp
     fit(lightning, make(lightning, Switching), clip).save_checkpoint(tmp_path / "half.ckpt")
     fit(lightning, make(lightning, WithAdam), clip, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
     assert clip.state["seen"] == 4 + 8
+
+
+def test_an_optimizer_that_replaces_another_after_a_resume_continues_its_record_and_state(lightning, tmp_path):
+    monitor, clip = GradientMonitor(), ClipGradients(ZScore(warmup=2))
+    fit(lightning, make(lightning, Switching), monitor, clip).save_checkpoint(tmp_path / "half.ckpt")
+    fit(lightning, make(lightning, Switching), monitor, clip, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
+    assert [*monitor.records["SGD"].step, *monitor.records["Adam"].step] == [*range(1, 17)]
+    assert [state["seen"] for state in clip.states.values()] == [4, 12]
 
 
 @pytest.mark.parametrize(

@@ -365,8 +365,9 @@ class Derived(torch.optim.Adam):
         return super().step(closure)
 
 
+@pytest.mark.parametrize("beside", ["", "before", "after"])
 @pytest.mark.parametrize("by_closure", [False, True])
-def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closure):
+def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closure, beside):
     def run(model, optimizer):
         def closure(batch):
             optimizer.zero_grad()
@@ -384,13 +385,18 @@ def test_a_step_that_calls_the_step_of_its_base_class_is_recorded_once(by_closur
     torch.optim.Adam([torch.zeros(1)])  # its constructor makes Adam.step run the hooks
     ours, theirs, clipper = network(), network(), gradclip.ParameterEMA(warmup=2)
     optimizers = Derived(ours.parameters(), lr=0.1), adam(theirs)
+    measuring = [gradclip.watch(ours, optimizers[0])] if beside == "before" else []
     watches = [gradclip.watch(*pair, clipper) for pair in zip((ours, theirs), optimizers, strict=True)]
+    if beside == "after":
+        gradclip.watch(ours, optimizers[0])
     run(ours, optimizers[0])
     run(theirs, optimizers[1])
     assert all(map(torch.equal, ours.parameters(), theirs.parameters()))
     for column in ("norms", "norms_clipped", "updates", "weights", "loss"):
         np.testing.assert_array_equal(getattr(watches[0].record, column), getattr(watches[1].record, column))
     assert watches[0].record.step.tolist() == [*range(1, STEPS + 1)]
+    for watch in measuring:
+        np.testing.assert_array_equal(watch.record.norms, watches[0].record.norms)
 
 
 class Breaking(torch.optim.SGD):
@@ -513,13 +519,16 @@ class Overwriting(torch.optim.SGD):
 
 
 @pytest.mark.parametrize("size", [4, 300])
+@pytest.mark.parametrize("has_hook", [False, True], ids=["alone", "after another hook"])
 @pytest.mark.parametrize("changing", [Clearing, Overwriting])
-def test_gradients_that_the_optimizer_changes_are_recorded_as_used(changing, size):
+def test_gradients_that_the_optimizer_changes_are_recorded_as_used(changing, has_hook, size):
     records = []
     for kind in (changing, torch.optim.SGD):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Linear(3, size), nn.Linear(size, size), nn.Linear(size, 1))
         optimizer = kind(model.parameters(), lr=0.001)
+        if has_hook:
+            optimizer.register_step_pre_hook(lambda *_: None)
         with gradclip.watch(model, optimizer, gradclip.Norm(LIMIT)) as watch:
             train(model, optimizer, batches())
         records.append(watch.record)

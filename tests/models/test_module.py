@@ -19,6 +19,7 @@ from gradclip import (
     Value,
 )
 from gradclip.data.sources import diabetes, regression
+from gradclip.errors import ModelError
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
 from gradclip.scores import MSE
 
@@ -222,3 +223,10 @@ def test_cross_entropy_is_the_mean_over_rows_and_steps(shape):
     logits, target = torch.randn(*shape, 4, generator=generator), torch.randint(4, shape, generator=generator)
     chosen = torch.log_softmax(logits, -1).gather(-1, target[..., None])
     torch.testing.assert_close(build_loss("cross_entropy")(logits, target), -chosen.mean())
+
+
+def test_outputs_that_would_be_broadcast_to_the_target_are_refused():
+    with pytest.raises(
+        ModelError, match=r"^network: got outputs of shape \[3\]; must have the shape of the target, \[3, 1\]"
+    ):
+        Regressor(MLP(20)).score_per_example(torch.zeros(3), torch.zeros(3, 1))

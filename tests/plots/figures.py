@@ -32,7 +32,7 @@ EXPLODING = np.where(STEPS < 60, 10.0 ** (STEPS / 4), np.inf)
 EXPLODING[80:] = np.nan
 NAMES = ("network.embedding.weight", "network.a.part.with.a.rather.long.name.weight", "network.output.bias")
 LAYERS = random.uniform(0.5, 2.0, (100, 3)) * [0.01, 1.0, 100.0]
-LONG = "inputs_and_target_scaled wd=0.1"  # the longest label that a group can have
+LONG = "inputs_and_target_scaled wd=0.1 optimizer=adam lr=0.12345678"  # the longest label that a group can have
 NONE = np.full(3, np.nan)
 
 norms = partial(plot_norms, title="Gradient norm", max_abs=STEADY, thresholds={}, divergence=None)

@@ -72,7 +72,7 @@ def test_the_histogram_marks_the_threshold_of_the_norm_but_not_of_elements():
 
 @pytest.mark.parametrize("name", ["histogram, none", "coefficients, none"])
 def test_a_run_without_a_finite_norm_says_so(name):
-    assert axes_of(name)[0].texts[0].get_text() == "no finite gradient"
+    assert axes_of(name)[0].texts[0].get_text() == "no finite gradient above zero"
 
 
 def test_steps_are_whole_numbers():

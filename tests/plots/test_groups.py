@@ -2,8 +2,9 @@
 
 import pytest
 
+from gradclip.plots.groups import LABEL_WIDTH
 from gradclip.plots.style import series_style
-from tests.plots.figures import axes_of, labels
+from tests.plots.figures import LONG, axes_of, labels
 
 
 def test_every_run_is_a_dot_in_the_colour_of_its_group():
@@ -13,6 +14,12 @@ def test_every_run_is_a_dot_in_the_colour_of_its_group():
     assert [line.get_color() for line in dots] == [series_style(number).color for number in (0, 1)]
     assert [text.get_text() for text in axes.texts] == ["2 of 3 diverged", "3 of 3 diverged"]
     assert axes.get_xscale() == "log"
+
+
+def test_the_long_label_of_a_row_is_broken_into_lines():
+    lines = axes_of("scores")[0].get_yticklabels()[0].get_text().splitlines()
+    assert len(lines) > 1
+    assert max(map(len, lines)) <= LABEL_WIDTH
 
 
 def test_accuracies_are_on_a_linear_axis():
@@ -61,7 +68,7 @@ def test_a_group_that_never_reached_the_target_is_drawn_beside_the_axes():
     assert min(beside.get_xdata()) > 1
     assert [*beside.get_ydata()] == [200, 300, 400]
     assert labels(axes)[-3:] == [
-        *("inputs_and_target_scaled wd=0.3 (2 of 3 reached it)", "value=1.0 (0 of 3 reached it)"),
+        *(f"{LONG[:-1]}3 (2 of 3 reached it)", "value=1.0 (0 of 3 reached it)"),
         "none: diverged (1 of 3 reached it)",
     ]
     assert [text.get_text() for text in axes.texts] == ["never"]

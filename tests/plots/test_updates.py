@@ -22,7 +22,7 @@ def test_steps_without_a_measurement_are_omitted():
     assert [len(line.get_xdata()) for line in axes.get_lines()[:3]] == [10, 10, 10]
 
 
-def test_the_title_says_if_parameters_are_left_out():
+def test_the_title_reports_omitted_parameters():
     assert axes_of("update ratios of many parameters")[0].get_title() == "Update-to-weight ratio, the largest 6 of 9"
     assert axes_of("update ratios")[0].get_title() == "Update-to-weight ratio"
 

@@ -28,6 +28,15 @@ def test_a_damaged_checkpoint_is_refused(tmp_path: Path, damage: str) -> None:
         _check_checkpoint(path)
 
 
+def test_a_checkpoint_with_an_object_that_is_not_loaded_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"hyper_parameters": {"folder": tmp_path}}, path)
+    with pytest.raises(
+        TrackingError, match=r"the checkpoint contains a pathlib\S+, which is not loaded for safety; remove"
+    ):
+        _check_checkpoint(path)
+
+
 def test_a_checkpoint_with_a_flipped_bit_is_refused_or_loads(tmp_path: Path) -> None:
     path, weights = tmp_path / "last.ckpt", torch.arange(5000.0)
     torch.save({"weights": weights}, path)

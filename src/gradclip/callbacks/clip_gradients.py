@@ -51,6 +51,7 @@ class ClipGradients(Callback):
         self._clippers: dict[str, InPlaceClipper] = {}  # by name of the optimizer
         self._parameters: dict[str, OptimizerParameters] = {}
         self._restored: dict[str, Any] | None = None
+        self._saved_states: dict[str, Any] = {}  # in a checkpoint, of optimizers without a clipper yet, by name
         self._has_started = False
 
     @property
@@ -91,9 +92,9 @@ class ClipGradients(Callback):
         check_whole_gradients(trainer, type(self).__name__)
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, type(self).__name__)
         restored, names = self._restored or {}, [*optimizer_names(trainer).values()]
-        states = restored.get("states", dict.fromkeys(names[:1], restored.get("state")))
+        self._saved_states = dict(restored.get("states", dict.fromkeys(names[:1], restored.get("state"))))
         for name in names:
-            self._clipper_of(name, pl_module).load_state_dict(states.get(name))
+            self._clipper_of(name, pl_module)
         self._restored, self._has_started, self._is_first = None, True, True
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -120,7 +121,7 @@ class ClipGradients(Callback):
         """Discard the state of an earlier training run."""
         self._has_started = False
         if stage == "fit":
-            self._clippers, self._parameters = {}, {}
+            self._clippers, self._parameters, self._saved_states = {}, {}, {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Discard a checkpoint that no training resumed, and remove the hooks from the optimizers."""
@@ -132,7 +133,7 @@ class ClipGradients(Callback):
         """Return the clipper's state, or its state for each of several optimizers."""
         if self._restored is not None:  # a checkpoint was loaded, and training has not started yet
             return self._restored
-        states = {name: clipper.state_dict() for name, clipper in self._clippers.items()}
+        states = self._saved_states | {name: clipper.state_dict() for name, clipper in self._clippers.items()}
         return {"states": states} if len(states) > 1 else {"state": next(iter(states.values()), None)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -144,6 +145,7 @@ class ClipGradients(Callback):
         """Return the clipper of an optimizer, a new one if the user's code has replaced the optimizer."""
         if name not in self._clippers:
             self._clippers[name] = InPlaceClipper(self.clipper, module)
+            self._clippers[name].load_state_dict(self._saved_states.pop(name, None))
             self._parameters[name] = OptimizerParameters(module)
         return self._clippers[name]
 

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from gradclip.callbacks.after_monitor import check_order, effect_after
 from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.step_logger import StepLogger
-from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, total_steps, warn_of_lost_record
+from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, warn_of_lost_record
 from gradclip.callbacks.validation import ValidationLosses
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
@@ -81,7 +81,7 @@ class GradientMonitor(Callback):
         self.steps_after_divergence = steps_after_divergence
         self.updates_every = updates_every
         self.learning_rate = float("nan")  # highest initial learning rate of all parameter groups
-        self._restored: dict[str, Any] | None = None
+        self._restored: dict[str, Any] = {}  # states in a checkpoint, of optimizers that are not watched yet, by name
         self._has_started = False
         self._reset()
 
@@ -142,21 +142,14 @@ class GradientMonitor(Callback):
         warn_of_lost_record(trainer, "GradientMonitor")
         self._optimizer_steps = OptimizerSteps(trainer, pl_module, "GradientMonitor")
         self._effect = effect_after(self, trainer, pl_module)
-        restored, self._restored = self._restored or {}, None
         self._folder = Path(trainer.default_root_dir)
         self._watch_optimizers(trainer)
-        for name, watched in self._watched.items():
-            if name in restored:
-                watched.monitor.restore(restored[name])
-                watched.step_logger.peak = restored[name]["peak"]
         self._has_started = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Store the initial learning rate, and derive the windows of the peaks from the number of steps."""
+        """Store the initial learning rate."""
         rates = [initial_rate(optimizer) for optimizer in trainer.optimizers]
         self.learning_rate = float(np.fmax.reduce(rates, initial=np.nan))
-        for watched in self._watched.values():
-            watched.step_logger.set_window(total_steps(trainer), self.flush_every)
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Store the index of the batch."""
@@ -237,7 +230,7 @@ class GradientMonitor(Callback):
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Discard a checkpoint that no training resumed, and remove the hooks from the optimizers."""
-        self._restored = None
+        self._restored = {}
         if self._has_started:
             self._optimizer_steps.remove()
         for watched in self._watched.values():
@@ -245,20 +238,18 @@ class GradientMonitor(Callback):
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Flush, and add the records to the checkpoint."""
-        if self._restored is not None:  # a checkpoint was loaded, and training has not started yet
-            checkpoint[self.state_key] = {"optimizers": self._restored}
-            return
         for watched in self._watched.values():
             self._flush(trainer, watched)
         states = {name: one.monitor.state() | {"peak": one.step_logger.peak} for name, one in self._watched.items()}
-        checkpoint[self.state_key] = {"optimizers": states}
+        checkpoint[self.state_key] = {"optimizers": self._restored | states}
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Read the records of a checkpoint, which ``fit`` continues; ignore a checkpoint loaded during training."""
         if self._has_started:
             return
-        self._restored = checkpoint.get(self.state_key, {}).get("optimizers")
-        if self.state_key in checkpoint and self._restored is None:
+        saved = checkpoint.get(self.state_key, {"optimizers": {}})
+        self._restored = saved.get("optimizers", {})
+        if "optimizers" not in saved:
             text = "the record in the checkpoint is from an older version; starting a new record"
             warnings.warn(f"GradientMonitor: {text}", stacklevel=2)
 
@@ -271,9 +262,12 @@ class GradientMonitor(Callback):
             name = names[id(optimizer)]
             if name not in self._watched:
                 monitor = OptimizerMonitor(trainer.lightning_module, optimizer, self._effect, self.updates_every)
-                step_logger = StepLogger(f"{name}/" if len(trainer.optimizers) > 1 else "")
-                step_logger.set_window(total_steps(trainer), self.flush_every)
+                step_logger = StepLogger(f"{name}/" if len(trainer.optimizers) > 1 else "", self.flush_every)
                 self._watched[name] = _Watched(monitor, step_logger)
+                if name in self._restored:
+                    state = self._restored.pop(name)
+                    monitor.restore(state)
+                    step_logger.peak = state["peak"]
             self._watched[name].monitor.hook(optimizer)
         self._current = {key: self._watched[name] for key, name in names.items()}
 
@@ -289,13 +283,7 @@ class GradientMonitor(Callback):
             trainer.should_stop = True
 
     def _flush(self, trainer: Trainer, watched: _Watched, reduce: bool = True) -> None:
-        """Move the pending steps into the record and log them.
-
-        Args:
-            trainer: the Trainer that fits.
-            watched: the optimizer that took the steps.
-            reduce: whether losses and batches are reduced over all processes; False if other processes may have ended.
-        """
+        """Move the pending steps into the record and log them; do not ``reduce`` if other processes may have ended."""
         joined = {"reduce": partial(_reduce, trainer)} if reduce and trainer.world_size > 1 else {}
         block = watched.monitor.flush(self._folder, **joined)
         if block is not None and trainer.loggers:

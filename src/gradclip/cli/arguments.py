@@ -17,7 +17,8 @@ from gradclip.config.limits import MAX_DEPTH, MAX_NAME
 from gradclip.config.overrides import NO_THRESHOLD, setting_of
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError, first_line
-from gradclip.program import as_started, quoted
+from gradclip.formatting import quoted
+from gradclip.program import as_started
 
 ADDED_GROUPS = ("experiment", "sweep", "callbacks")  # accept several options at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]{,99}")
@@ -82,7 +83,7 @@ def with_globs_expanded(arguments: Sequence[str]) -> list[str]:
     Everything that counts or names the jobs of a multirun then reads a plain list.
 
     Raises:
-        ConfigError: it matches no option, or the setting is not a group.
+        ConfigError: a glob matches no option, or its setting is not a group.
 
     Example:
         >>> with_globs_expanded(["-m", "clip=glob(n*, exclude=norm*)", "seed=0,1"])

@@ -1,9 +1,9 @@
 """The base class of all settings, and the types that several groups use."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, get_args
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
 from gradclip.config.limits import LARGEST, MAX_INTEGER, MAX_SECONDS, MAX_VALUES
 
@@ -24,17 +24,22 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _numbers_are_no_booleans(cls, values: Any) -> Any:
+    def _numbers_are_no_booleans(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         """Refuse true and false for a number: pydantic would read them as 1 and 0."""
+        settings = validate(values)
         for name, value in values.items() if isinstance(values, Mapping) else ():
-            if isinstance(value, bool) and name in cls.model_fields:
-                annotation = cls.model_fields[name].annotation
-                kinds = {annotation, *get_args(annotation)}
-                if kinds & {int, float} and bool not in kinds:
-                    raise ValueError(f"{name}: got {value}; must be a valid number")
-        return values
+            if name in cls.model_fields and _became_number(value, getattr(settings, name)):
+                raise ValueError(f"{name}: got {value}; true and false are not numbers")
+        return settings
+
+
+def _became_number(given: Any, read: Any) -> bool:
+    """Return whether a Boolean, also one in a list, was read as a number."""
+    if isinstance(given, list) and isinstance(read, Sequence):
+        return any(map(_became_number, given, read))
+    return isinstance(given, bool) and not isinstance(read, bool)
 
 
 class NoEffect:

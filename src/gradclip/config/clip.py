@@ -1,7 +1,7 @@
 """Settings of ``conf/clip`` and ``conf/threshold``.
 
 The settings of a clipping method, including their ranges, are derived from the annotated fields of its clipper. Only
-the declarations in the clipper's source are run: an import would load torch, and errors in settings would take longer.
+the declarations in the clipper's source are executed: an import would load torch and delay the report of an error.
 """
 
 import ast

@@ -19,7 +19,7 @@ from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig, has_effect, ignores_threshold, leaves
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError, first_line
-from gradclip.program import quoted
+from gradclip.formatting import quoted
 
 GROUPS_AFTER_DATA = ("model", "loss", "optimizer", "schedule", "clip", "threshold")  # data chooses model and loss
 WITHOUT_DEFAULT = ("path", "target", "time")  # required settings of data in files
@@ -118,11 +118,10 @@ def _changed_options(config: TrainConfig, composed: TrainConfig, groups: Sequenc
 
 
 def _prepared_callbacks(config: TrainConfig) -> list[str]:
-    """Return the override that adds the callbacks which are options; a user's own callback may have the same name."""
+    """Return the override that adds the callbacks that are named like options."""
     names = [name for name in config.callbacks if name in config_options("callbacks")]
-    prepared = compose_config([f"+callbacks=[{','.join(names)}]"]).callbacks if names else {}
-    same = [name for name in names if prepared[name].target == config.callbacks[name].target]
-    return [f"+callbacks={same[0]}" if len(same) == 1 else f"+callbacks=[{','.join(same)}]"] if same else []
+    added = f"[{','.join(names)}]" if len(names) > 1 else "".join(names)
+    return [f"+callbacks={added}"] if added else []
 
 
 def _effective(config: TrainConfig) -> dict[str, Any]:

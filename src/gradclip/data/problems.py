@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from gradclip.errors import DataError, first_few
-from gradclip.program import quoted
+from gradclip.formatting import quoted
 
 Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"

@@ -75,9 +75,8 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
 
 def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
     training, norms = evidence.training, evidence.norms
-    is_run = training.command is not None
     numbers = {"steps": float(evidence.steps)}
-    if is_run:
+    if training.command is not None:
         text = f"Outcome of {training.name}: {training.outcome}."
         if training.outcome == "stalled" and gradients_are_calm(evidence):
             text += " Its gradients neither explode nor spike, so clipping will not help."
@@ -98,8 +97,7 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
         yield _unusable(evidence)
     elif norms is not None and evidence.exploded:
         text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; later steps are not used."
-        if has_too_few_steps(evidence):
-            text += f" {NO_BASIS}"
+        text += f" {NO_BASIS}" if has_too_few_steps(evidence) else ""
         yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
     elif norms is not None and norms.steps < FEW_STEPS:
         text = f"Only {counted(norms.steps, 'step is', 'steps are')} usable, so percentiles are rough."
@@ -107,12 +105,12 @@ def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
 
 
 def _unusable(evidence: Evidence) -> Finding:
-    """Return a finding on a run without a single gradient that is finite and not zero."""
-    if evidence.finite_norms.size:
-        text = "Every finite gradient is zero, so nothing is learned: check that the loss depends on the weights, and "
-        return Finding("zero gradients", f"{text}that units are neither dead (ReLU) nor saturated.", is_problem=True)
-    text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
-    return Finding("no finite gradient", text, is_problem=True)
+    """Return a finding on a run in which no gradient is finite, or every finite one is zero."""
+    if not evidence.finite_norms.size:
+        text = "No step had a finite gradient, so no norm can be measured: check the data and the initialization."
+        return Finding("no finite gradient", text, is_problem=True)
+    causes = "The loss may not depend on the weights, or units may be dead (ReLU) or saturated."
+    return Finding("zero gradients", f"Every finite gradient is zero, so nothing is learned. {causes}", is_problem=True)
 
 
 def _of_probe(results: Sequence[ProbeResult]) -> Finding:
@@ -251,9 +249,8 @@ def _optimizer(evidence: Evidence) -> Iterator[Finding]:
     if evidence.clips and conditions.updates_vanish(training.optimizer, evidence.coefficient, ratio):
         change = "steps shrink by the same factor"
         if isfinite(ratio):
-            change = (
-                f"steps change parameters by at most {ratio:.2g} of their norm; {conditions.USUAL_UPDATE:g} is usual"
-            )
+            usual = f"{conditions.USUAL_UPDATE:g} is usual"
+            change = f"steps change parameters by at most {ratio:.2g} of their norm; {usual}"
         text = f"Clipping stops the training: it multiplies gradients by {evidence.coefficient:.2g}, and {change}."
         numbers = {"coefficient": evidence.coefficient, "update_ratio": ratio}
         yield Finding("vanishing updates", text, numbers, is_problem=True)
@@ -282,10 +279,8 @@ def _spikes(evidence: Evidence) -> Iterator[Finding]:
         text = f"Only the gradient of {evidence.spiking_parameter} spikes ({evidence.spike_factor:.3g}-fold)."
         yield Finding("one tensor spikes", text, {"factor": evidence.spike_factor}, is_problem=True)
     if evidence.element_share > conditions.DOMINANT_ELEMENT:
-        text = (
-            "In the 10% of the steps with the largest norms, one element has "
-            f"{evidence.element_share:.0%} of the squared norm."
-        )
+        share = f"{evidence.element_share:.0%} of the squared norm"
+        text = f"In the 10% of the steps with the largest norms, one element has {share}."
         yield Finding("largest element", text, {"share": evidence.element_share}, is_problem=True)
 
 

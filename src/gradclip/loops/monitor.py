@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import astuple, replace
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
@@ -20,8 +21,8 @@ from gradclip.loops.optimizers import (
     OptimizerParameters,
     call_before_use,
     check_dense,
+    foreign_hooks,
     group_rates,
-    has_foreign_hooks,
     uncompiled,
 )
 from gradclip.telemetry.batches import merge_extremes
@@ -51,6 +52,7 @@ class OptimizerMonitor:
         finite_state: checks values that gradients do not show.
         diverged_step: the first step that diverged, up to the last flush; None if there is none.
         steps: number of counted steps, including those before a resume.
+        first_clipped: the first gradient of the open step and its version after clipping, set by a watch.
     """
 
     def __init__(
@@ -65,11 +67,12 @@ class OptimizerMonitor:
         self._parameters = OptimizerParameters(module)
         self._named: dict[str, nn.Parameter] = {}
         self._are_trained: list[bool] = []
-        self._are_changed_elsewhere = False  # whether other hooks of the optimizer may change gradients
+        self._are_changed_later = False  # whether hooks of the optimizer that run after ours may change gradients
         self._recorder = make_recorder([], effect)
         self._store = RecordStore()
         self._latest: GradientRecord | None = None  # the block of the last flush
         self.steps = 0
+        self.first_clipped: tuple[Tensor | None, int | None] = (None, 0)
         self._scaler_skipped = 0  # number of the latest steps in a row
         self._interval = 1  # steps between two measurements of updates
         self._rates: list[tuple[dict[str, int], list[Any]]] = []  # by step: group of each parameter, rate of each group
@@ -156,8 +159,8 @@ class OptimizerMonitor:
         self._latest_rates = (self._parameters.group_of, group_rates(self.optimizer))
 
     def record_clipped(self) -> None:
-        """Measure the gradients after clipping; wait until after the step if other hooks may still change them."""
-        if self.is_open and not self._are_changed_elsewhere:
+        """Measure the gradients after clipping, unless later hooks may change them: then after the step."""
+        if self.is_open and not self._are_changed_later:
             self._recorder.record_clipped()
 
     def _record_update(self, *arguments: object) -> None:
@@ -244,9 +247,9 @@ class OptimizerMonitor:
         """Update the recorder if the parameters that the optimizer trains have changed; frozen ones are left out."""
         named = self.read_parameters()
         are_trained = [parameter.requires_grad or parameter.grad is not None for parameter in named.values()]
-        clipping = CLIPPING.get(id(self.optimizer), self)
-        self._are_changed_elsewhere = clipping is not self or has_foreign_hooks(self.optimizer)
-        effect = Effect.ANY if self._are_changed_elsewhere else self._effect
+        another_clips, are_foreign = CLIPPING.get(id(self.optimizer), self) is not self, foreign_hooks(self.optimizer)
+        self._are_changed_later = another_clips or any(dropwhile(bool, are_foreign))  # the first ones run before ours
+        effect = Effect.ANY if another_clips or any(are_foreign) else self._effect
         is_same = effect is self._recorder.effect
         if is_same and named is self._named and are_trained == self._are_trained:
             return

@@ -1,6 +1,7 @@
 """Access to an optimizer's parameters, gradients and learning rates, which may change from step to step."""
 
 from collections.abc import Callable, Mapping
+from functools import wraps
 from typing import Any
 
 import torch
@@ -30,13 +31,13 @@ class OptimizerParameters:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._ids: list[int] = []
+        self._ids: list[list[int]] = []  # by group
         self._named: dict[str, nn.Parameter] = {}  # holds the parameters, so that no id is reused
         self.group_of: dict[str, int] = {}
 
     def read(self, optimizer: Optimizer) -> dict[str, nn.Parameter]:
         """Return all current parameters of the optimizer; the same object as before if they have not changed."""
-        ids = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
+        ids = [[id(parameter) for parameter in group["params"]] for group in optimizer.param_groups]
         if ids != self._ids:
             self._ids = ids
             self._read_names(optimizer)
@@ -87,12 +88,12 @@ def initial_rate(optimizer: Optimizer) -> float:
     return max((float(rate) for rate in tops if rate is not None), default=float("nan"))
 
 
-def has_foreign_hooks(optimizer: Optimizer) -> bool:
-    """Return whether code from outside this package runs before each step of an optimizer."""
+def foreign_hooks(optimizer: Optimizer) -> list[bool]:
+    """Return whether each hook that runs before a step of an optimizer is from outside this package, in order."""
     has_own = hasattr(optimizer, "_optimizer_step_pre_hooks")  # false if the base class's constructor was not called
     own = optimizer._optimizer_step_pre_hooks if has_own else {}
-    hooks = [*own.values(), *_global_optimizer_pre_hooks.values()]
-    return bool(hooks) and not all((getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks)
+    hooks = [*_global_optimizer_pre_hooks.values(), *own.values()]
+    return [not (getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks]
 
 
 def closure_of(arguments: tuple[Any, ...], keywords: dict[str, Any]) -> Closure | None:
@@ -130,6 +131,7 @@ def call_before_use(optimizer: Optimizer, action: Callable[[], object]) -> Remov
             action()
             return None
 
+        @wraps(closure)
         def evaluate() -> Any:
             loss = closure()
             action()

@@ -1,6 +1,8 @@
 """Clipping and monitoring of an optimizer in a plain torch loop, with one line of code."""
 
 import warnings
+from functools import wraps
+from inspect import unwrap
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -100,7 +102,6 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._losses: list[Tensor] = []  # one for each batch since the last step
         self._depth = 0  # number of nested steps
         self._closure: Closure | None = None  # the wrapped closure of the latest step
-        self._latest: tuple[Tensor | None, int | None] = (None, 0)  # the first gradient and its version after clipping
         self._handles = [
             self.optimizer.register_step_pre_hook(uncompiled(self._before_step)),
             self.optimizer.register_step_post_hook(uncompiled(self._after_step)),
@@ -241,15 +242,17 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     def _is_within_step(self, closure: Closure | None) -> bool:
         """Return whether a step has already begun: a subclass's step calls its base class's, and both run the hooks."""
         if closure is not None:
-            return closure is self._closure
+            return unwrap(closure, stop=lambda wrapper: wrapper is self._closure) is self._closure
         if not self._monitor.is_open:
             return False
-        (latest, version), (gradient, version_now) = self._latest, self._first_gradient()
+        latest, version = CLIPPING.get(id(self.optimizer), self._monitor).first_clipped
+        gradient, version_now = self._first_gradient()
         return gradient is latest and version_now == version
 
     def _wrap(self, closure: Closure) -> Closure:
         given = list(self._losses)
 
+        @wraps(closure)
         def evaluate() -> Any:
             loss = closure()
             self._measure_and_clip()
@@ -264,7 +267,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         if self._clipper is not None:
             self._clipper.clip(self._monitor.read_parameters())
         self._monitor.record_clipped()
-        self._latest = self._first_gradient()
+        self._monitor.first_clipped = self._first_gradient()
 
     def _after_step(self, *arguments: object) -> None:
         self._depth -= 1
@@ -283,7 +286,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         step = self._monitor.steps + 1
         loss = torch.stack([loss.float().mean() for loss in self._losses]).mean() if self._losses else None
         self._monitor.record_step(StepIndex(step, 1, step - 1), loss, scaled=self._scaled_steps is not None)
-        self._losses, self._latest, self._closure = [], (None, 0), None
+        self._losses, self._monitor.first_clipped, self._closure = [], (None, 0), None
         if step % self.flush_every == 0:
             self.flush()
 

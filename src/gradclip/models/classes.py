@@ -64,7 +64,7 @@ def construct(constructor: type[Any], arguments: Mapping[str, Any], group: str) 
 
 
 def lightning_package(kind: type[Any], base: str) -> str:
-    """Return the Lightning package from whose class ``base`` a class inherits; empty if it inherits from neither.
+    """Return the Lightning package whose ``base`` a class inherits from; empty if it inherits from neither.
 
     Example:
         >>> from gradclip.models.module import Regressor

@@ -10,6 +10,7 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
+from gradclip.errors import ModelError
 from gradclip.models.optimization import CrossEntropy, OptimizerFactory, ScheduleFactory, optimizer_factory
 from gradclip.scores import ACCURACY, MSE, Score, Split
 
@@ -135,7 +136,14 @@ class Regressor(SupervisedModule):
         self.score_factor = target_scale**2
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
-        """Return squared errors in scaled units."""
+        """Return squared errors in scaled units.
+
+        Raises:
+            ModelError: outputs and target have different shapes, which torch would broadcast.
+        """
+        if outputs.shape != target.shape:
+            got = f"got outputs of shape {list(outputs.shape)}"
+            raise ModelError(f"network: {got}; must have the shape of the target, {list(target.shape)}")
         return (outputs - target).square()
 
 

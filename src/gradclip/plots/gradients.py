@@ -99,7 +99,7 @@ def plot_coefficients(figure: Figure, step: NDArray[np.int64], coefficient: Floa
     axes = figure.subplots()
     axes.set(title=title, xlabel="optimizer step", ylabel="norm after / norm before clipping")
     if not np.isfinite(coefficient).any():
-        show_message(axes, "no finite gradient")
+        show_message(axes, "no finite gradient above zero")
         return
     axes.plot(step, with_gaps(coefficient), ".", color=BLUE, markersize=4, alpha=0.5, label="each step")
     axes.plot(step, rolling_median(coefficient), color=ORANGE, linewidth=1.8, label="rolling median")
@@ -124,7 +124,7 @@ def plot_norm_histogram(
     axes.set(title=f"Gradient norms {state}", xlabel=NORM_UNIT, ylabel="optimizer steps")
     finite = norm[np.isfinite(norm) & (norm > 0)]
     if finite.size == 0:
-        show_message(axes, "no finite gradient")
+        show_message(axes, "no finite gradient above zero")
         return
     threshold = thresholds.get("norm", np.nan)
     fixed = np.nan if isinstance(threshold, np.ndarray) else threshold

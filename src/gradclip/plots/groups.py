@@ -23,8 +23,8 @@ from gradclip.plots.style import (
 )
 
 MAX_NORM_RATIO = 1e6  # largest norm of a group to the median of these; beyond it the norm has exploded and is not drawn
-ROW_HEIGHT = 0.36  # inches, of two lines of text
-LABEL_WIDTH = 36  # characters of a line of a row's label
+ROW_HEIGHT = 0.36  # inches, enough for two lines of text
+LABEL_WIDTH = 36  # characters per line of a row's label
 QUARTILES = (25, 50, 75)
 NEVER = 1.06  # horizontal position of the first group that never reached the target, as a fraction of the axes
 NEVER_STEP = 0.012  # distance to the next such group

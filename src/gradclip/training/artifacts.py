@@ -22,21 +22,21 @@ from gradclip.training.job import Job
 from gradclip.training.own_data import OwnData
 from gradclip.training.result import Result
 
-RESULT_FILES = (
+RESULT_FILES = (  # files that a run leaves in its folder, beside its figures
     keys.CONFIG_FILE,
     keys.EXPLOSION_TEXT,
     keys.EXPLOSION_JSON,
     keys.TELEMETRY_FILE,
     keys.HIDDEN_STATES_FILE,
     keys.WEIGHTS_FILE,
-)  # of one run, in its folder; beside them, its figures
+)
 
 
 def make_run(job: Job, lock: Path | None = None) -> TrackedRun:
-    """Return the run of a job, to be begun in the store.
+    """Return the run of a job, which :meth:`~gradclip.tracking.run.TrackedRun.begin` creates in the store.
 
-    By default, the run's lock is in the folder of the job, and is held until the run ends; ``lock`` names one that the
-    process holds for all of its runs.
+    By default, the run has its own lock in the folder of the job; ``lock`` names one that the process holds for all of
+    its runs.
     """
     tags = {} if job.resumed else {keys.COMMAND: job.command}
     store = Store.of(job.config.tracking)

@@ -1,4 +1,4 @@
-"""What clips, Lightning's Trainer or a callback of ours, and the thresholds at every step."""
+"""The choice between Lightning's clipping and a callback of ours, and the thresholds at every step."""
 
 from typing import Any
 

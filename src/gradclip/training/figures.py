@@ -25,7 +25,7 @@ from gradclip.training.result import Result
 
 Figures = dict[str, Callable[[Figure], None]]
 SCORE_LABELS = {"mse": "mean squared error (target unit²)", "accuracy": "accuracy (fraction of correct predictions)"}
-FIGURES = {  # all that a run may have, without the number of a recurrent layer
+FIGURES = {  # names of all figures; that of a hidden state ends with the number of its layer in the file name
     "target",
     "learning_curve",
     "gradient_norm",

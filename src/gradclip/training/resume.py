@@ -1,6 +1,7 @@
 """Resumption of a stopped run, with its config from the store and its checkpoint from its folder."""
 
 import os
+import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ def _check_checkpoint(path: Path) -> None:
     """Check that a checkpoint can be loaded: ``zipfile`` checks its content, torch its structure."""
     if not path.exists():
         return
-    import torch  # takes a second, which a command with a mistake should not
+    import torch  # takes a second, and a mistake in the arguments should be reported sooner
 
     try:
         with zipfile.ZipFile(path) as file:
@@ -83,5 +84,6 @@ def _check_checkpoint(path: Path) -> None:
                 raise zipfile.BadZipFile(name)
         torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except Exception as error:  # both report damage by errors of many types
-        what = "the checkpoint is damaged; remove it and repeat the command to start over"
-        raise TrackingError(f"{path}: {what}") from error
+        refused = re.search(r"GLOBAL (\S+) was not an allowed", str(error))
+        what = f"contains a {refused[1]}, which is not loaded for safety" if refused else "is damaged"
+        raise TrackingError(f"{path}: the checkpoint {what}; remove it and repeat the command to start over") from error
