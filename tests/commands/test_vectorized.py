@@ -121,6 +121,7 @@ def test_invalid_jobs_are_reported_and_the_others_run(train: Command, runs: Sear
         (("clip.valu=1,2",), "clip.valu: no such setting or group (did you mean 'clip.value'?)"),
         (("clip=nrm,norm",), "clip=nrm: no such option (did you mean 'norm'?)"),
         (("hydra.launcher.points=0",), "hydra.launcher.points: got 0; must be 1 or more"),
+        (("hydra.launcher.replicas=true",), "hydra.launcher.replicas: got True; must be 1 or more"),
         (("hydra.launcher.keep=best",), "hydra.launcher.keep: got 'best'; choose from extremes, all"),
         (
             ("hydra/launcher=vectorized_joblib", "hydra.launcher.within.keep=best"),

@@ -81,7 +81,7 @@ def check_settings(settings: Mapping[str, Any], launcher: str = "hydra.launcher"
         ConfigError: a setting is out of range.
     """
     for name in settings.keys() & {"replicas", "points", "chunk"}:
-        if not isinstance(settings[name], int) or settings[name] < 1:
+        if type(settings[name]) is not int or settings[name] < 1:  # true is an int, too
             raise ConfigError(f"{launcher}.{name}: got {settings[name]!r}; must be 1 or more")
     if settings.get("keep", KEEP[0]) not in KEEP:
         raise ConfigError(f"{launcher}.keep: got {settings['keep']!r}; choose from {', '.join(KEEP)}")
