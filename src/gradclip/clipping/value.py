@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from math import copysign, inf
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import torch
 from torch import Tensor
@@ -53,12 +53,13 @@ class Value(Clipper):
         return {name: map_stored(self._clamp, gradient) for name, gradient in gradients.items()}, state
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
-        """Clamp all gradients in place by two calls, or one by one if any is complex."""
-        if not gradients or any(dtype.is_complex for dtype in {gradient.dtype for gradient in gradients.values()}):
+        """Clamp all gradients in place by two calls, or one by one if a type is complex or does not reach a bound."""
+        types = {gradient.dtype for gradient in gradients.values()}
+        if not types or any(dtype.is_complex or not _reaches(dtype, end) for dtype in types for end in self._ends()):
             return super().clip_in_place(gradients, parameters, state)
         check_reduced(gradients, "value")
         own = [stored(gradient) for gradient in gradients.values()]
-        lower, upper = ([_bound(end, gradient) for gradient in own] for end in self._ends())
+        lower, upper = ([end] * len(own) if isinstance(end, Tensor) else end for end in self._ends())
         torch._foreach_clamp_min_(own, lower)
         torch._foreach_clamp_max_(own, upper)
         return state
@@ -73,18 +74,20 @@ class Value(Clipper):
         return gradient.clamp(lower, upper)
 
 
-def _bound(end: float | Tensor, gradient: Tensor) -> Any:
-    """Return a bound, or infinity if the gradient's type does not reach it: torch refuses to convert such a number."""
-    if isinstance(end, Tensor) or abs(end) <= torch.finfo(gradient.dtype).max:
-        return end
-    return copysign(inf, end)
+def _reaches(dtype: torch.dtype, end: float | Tensor) -> bool:
+    """Return whether a bound is in the range of a type; torch refuses to convert a number that is not."""
+    return isinstance(end, Tensor) or abs(end) <= torch.finfo(dtype).max
 
 
 def _as_tensor(end: float | Tensor, gradient: Tensor) -> Tensor:
-    """Return a bound as a scalar of the gradient's type, created on its device: a copy from the CPU would wait."""
+    """Return a bound as a scalar of the gradient's type, infinite beyond its range.
+
+    It is created on the gradient's device, since a copy from the CPU would wait.
+    """
     if isinstance(end, Tensor):
         return end.to(gradient.dtype)
-    return torch.full((), _bound(end, gradient), dtype=gradient.dtype, device=gradient.device)
+    bound = end if _reaches(gradient.dtype, end) else copysign(inf, end)
+    return torch.full((), bound, dtype=gradient.dtype, device=gradient.device)
 
 
 def check_reduced(gradients: Gradients, method: str) -> None:

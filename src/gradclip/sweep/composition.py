@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.config.composition import without_hydra
-from gradclip.errors import ConfigError
+from gradclip.errors import ConfigError, check_choice
 
 Names = tuple[str, ...]
 KEEP = ("extremes", "all")
@@ -83,8 +83,8 @@ def check_settings(settings: Mapping[str, Any], launcher: str = "hydra.launcher"
     for name in settings.keys() & {"replicas", "points", "chunk"}:
         if type(settings[name]) is not int or settings[name] < 1:  # true is an int, too
             raise ConfigError(f"{launcher}.{name}: got {settings[name]!r}; must be 1 or more")
-    if settings.get("keep", KEEP[0]) not in KEEP:
-        raise ConfigError(f"{launcher}.keep: got {settings['keep']!r}; choose from {', '.join(KEEP)}")
+    if "keep" in settings:
+        check_choice(f"{launcher}.keep", settings["keep"], KEEP, ConfigError)
 
 
 @cache
