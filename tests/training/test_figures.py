@@ -21,6 +21,7 @@ from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.training import figures
 from gradclip.training.clipping import clipper_settings, thresholds_at
 from gradclip.training.figures import draw_figures, gradient_figures, learning_curve, prediction_figures
+from gradclip.training.job import Job
 from gradclip.training.predictions import predict_test_examples
 from gradclip.training.result import Result
 from tests.support.records import make_record
@@ -117,8 +118,8 @@ def test_the_title_of_a_figure_has_room_for_two_thresholds():
 
 
 def test_figures_have_the_requested_format(tmp_path):
-    draw_figures(tmp_path, compose_config(["clip=none", "figure_format=svg"]), result())
-    assert {path.name for path in tmp_path.iterdir()} == {
+    draw_figures(Job(compose_config(["clip=none", "figure_format=svg"]), (), tmp_path), result())
+    assert {path.name for path in (tmp_path / "figures").iterdir()} == {
         f"{name}.svg"
         for name in (
             *("target", "learning_curve", "predictions", "gradient_norm", "gradient_norm_by_parameter"),
@@ -128,10 +129,11 @@ def test_figures_have_the_requested_format(tmp_path):
 
 
 def test_the_names_of_all_figures_are_known(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "draw", lambda path, *_: path.touch())
+    drawn = set()
+    monkeypatch.setattr(figures, "draw", lambda path, _: drawn.add(path.stem))
     clipped = make_record([[3.0, 4.0]] * 4, norms_clipped=[[0.6, 0.8]] * 4)
     hidden = HiddenStateRecord(np.array([1]), {"layer 1": np.ones((1, 3))})
     classes = result(TabularData(wine()), nn.Linear(13, 3), clipped)
-    for drawn in (replace(result(record=clipped), hidden=hidden), classes):
-        draw_figures(tmp_path, compose_config(["clip=norm"]), drawn)
-    assert {path.stem for path in tmp_path.iterdir()} == figures.FIGURES
+    for one in (replace(result(record=clipped), hidden=hidden), classes):
+        draw_figures(Job(compose_config(["clip=norm"]), (), tmp_path), one)
+    assert drawn == figures.FIGURES

@@ -30,10 +30,6 @@ PAGE_FILE = "page.json"  # metrics and tags of the parent run, in the same folde
 def check_earlier(folder: Path, typed: Sequence[str]) -> None:
     """Refuse the folder of another multirun, whose jobs would mix with ours; the same multirun may be repeated.
 
-    Args:
-        folder: folder of the multirun.
-        typed: overrides as typed.
-
     Raises:
         ConfigError: the folder holds another multirun, or writes that the store has not accepted yet.
     """

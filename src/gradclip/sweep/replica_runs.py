@@ -106,7 +106,7 @@ class ReplicaRuns:
         job, run = self._begun[number]
         summary, config = result.summary, job.config
         if self.keep_all and config.figures:
-            draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
+            draw_figures(job, result)
         curves = curves_of(result.record, summary.score, result.curves, self.points)
         run_end = RunEnd(curves, summary.metrics(), end_tags(config, result), end, now())
         del self._begun[number]
@@ -131,11 +131,11 @@ class ReplicaRuns:
         """Store figures and models of the best and the worst, wait for all writes, and write the jobs' results."""
         with scratch_folder() as scratch, ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for replica in {one.job.number: one for one in (self._best, self._worst) if one}.values():
-                figures = replica.job.folder / keys.FIGURES_FOLDER
                 if replica.job.config.figures:
-                    draw_figures(figures, replica.job.config, replica.result)
+                    draw_figures(replica.job, replica.result)
                     if replica.run is not None:
-                        replica.run.write(Operations.write_files, str(figures), keys.FIGURES_FOLDER)
+                        folder = str(replica.job.folder / keys.FIGURES_FOLDER)
+                        replica.run.write(Operations.write_files, folder, keys.FIGURES_FOLDER)
                 _write_model(replica, scratch / str(replica.job.number))
             bar = tqdm(self._finished, desc="Storing", unit=" runs", disable=None)
             # Results of stored runs are written while others are still being stored.

@@ -45,11 +45,9 @@ def clipper_settings(config: TrainConfig) -> dict[str, Any]:
 
 
 def thresholds_at(config: TrainConfig, step: Integers) -> dict[str, float | Floats]:
-    """Return the thresholds of the norm and of each element; one for each step, ``[steps]``, if a schedule changes it.
+    """Return the thresholds of the norm and of each element; if a schedule changes one, a value for each step.
 
-    Args:
-        config: settings of the run.
-        step: optimizer steps, counted from 1, ``[steps]``.
+    Steps are counted from 1, ``[steps]``.
     """
     thresholds: dict[str, float | Floats] = {**config.clip.thresholds}
     schedule = clipper_settings(config).get("schedule")

@@ -157,10 +157,6 @@ def find_network_arguments(config: TrainConfig, data: TrainingData) -> dict[str,
 def build_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
     """Build a user-defined module or one of ours; return it with the arguments that rebuild its network.
 
-    Args:
-        config: settings of the run.
-        data: the data to train on.
-
     Raises:
         ModelError: the module cannot be built, or does not fit the data.
     """

@@ -12,12 +12,7 @@ LINE_BREAK = "  \n"  # in Markdown
 
 
 def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
-    """Return the tags of a run that has ended: its outcome, its description, and its position in the view.
-
-    Args:
-        config: settings of the run.
-        result: result of the training run.
-    """
+    """Return the tags of a run that has ended: its outcome, its description, and its position in the view."""
     summary = result.summary
     data = data_identity(flatten(config), data_digest(config)) | {"score": summary.score.name}
     order = order_tag(data, summary.score.error(summary.scores[summary.choosing_split]))
@@ -25,12 +20,7 @@ def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
 
 
 def describe(config: TrainConfig, result: Result) -> str:
-    """Describe a run in Markdown, one line each for its outcome, its clipping and, if it exploded, what to try.
-
-    Args:
-        config: settings of the run.
-        result: result of the training run.
-    """
+    """Describe a run in Markdown, one line each for its outcome, its clipping and, if it exploded, what to try."""
     return LINE_BREAK.join(filter(None, (_outcome(result), _clipping(config, result), _what_to_try(result))))
 
 

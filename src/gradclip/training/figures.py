@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from gradclip import keys
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.sequences import SequenceData
@@ -19,6 +19,7 @@ from gradclip.plots.training import plot_learning_curve, plot_step_losses
 from gradclip.plots.updates import plot_update_ratios
 from gradclip.scores import ACCURACY, LoggedScore
 from gradclip.training.clipping import thresholds_at
+from gradclip.training.job import Job
 from gradclip.training.own_data import OwnData
 from gradclip.training.predictions import count_confusions, predict_test_examples
 from gradclip.training.result import Result
@@ -40,28 +41,17 @@ FIGURES = {  # names of all figures; that of a hidden state ends with the number
 MIN_EPOCHS = 2  # if fewer have a finite score, a diverged run shows the loss by step
 
 
-def draw_figures(folder: Path, config: TrainConfig, result: Result) -> None:
-    """Draw the target, the learning curve, the gradients and the predictions.
-
-    Args:
-        folder: folder for the figures.
-        config: settings of the run.
-        result: result of the training run.
-    """
-    label = config.clip.label
-    figures = data_figures(result.data) | gradient_figures(config, result) | hidden_figures(result, label)
+def draw_figures(job: Job, result: Result) -> None:
+    """Draw the target, the learning curve, the gradients and the predictions, as files in the folder of a job."""
+    config, label = job.config, job.config.clip.label
+    figures = data_figures(result.data) | gradient_figures(config, result) | hidden_figures(label, result)
     figures |= {"learning_curve": learning_curve(label, result)} | prediction_figures(label, result)
     for name, plot in figures.items():
-        draw(folder / f"{name}.{config.figure_format}", plot)
+        draw(job.folder / keys.FIGURES_FOLDER / f"{name}.{config.figure_format}", plot)
 
 
 def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
-    """Return a plot of the score by epoch, or of the loss by step if the run diverged too early for that.
-
-    Args:
-        label: label of the clipping.
-        result: result of the training run.
-    """
+    """Return a plot of the score by epoch, or of the loss by step if the run diverged too early for that."""
     summary, curves = result.summary, result.curves
     where, title = summary.divergence, f"Learning curve, clip {label}"
     is_logged = isinstance(summary.score, LoggedScore)  # by a module, which may measure it on any examples
@@ -120,12 +110,7 @@ def gradient_figures(config: TrainConfig, result: Result) -> Figures:
 
 
 def prediction_figures(label: str, result: Result) -> Figures:
-    """Return the figure of predictions for test examples; none if the run diverged, or for user-defined classes.
-
-    Args:
-        label: label of the clipping.
-        result: result of the training run.
-    """
+    """Return the figure of predictions for test examples; none if the run diverged, or for user-defined classes."""
     if result.summary.divergence is not None or result.network_arguments is None or isinstance(result.data, OwnData):
         return {}
     predictions, schema = predict_test_examples(result), result.data.schema
@@ -151,7 +136,7 @@ def data_figures(data: TrainingData) -> Figures:
     return {"target": partial(plot_target, rows=rows, unit=f"{target} (its own unit)")}
 
 
-def hidden_figures(result: Result, label: str) -> Figures:
+def hidden_figures(label: str, result: Result) -> Figures:
     """Return the figures of gradients propagated back through time, one for each recurrent layer."""
     record = result.hidden
     if record is None:

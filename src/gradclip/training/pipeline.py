@@ -5,7 +5,6 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from gradclip import keys
 from gradclip.callbacks.checkpoints import Checkpoints
 from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.interruption import Interruption
@@ -152,7 +151,7 @@ def save(job: Job, result: Result) -> None:
                     save_model(job.folder, scratch, result, run)
             write_result(job, result)
             if config.figures:
-                draw_figures(job.folder / keys.FIGURES_FOLDER, config, result)
+                draw_figures(job, result)
             if run is not None:
                 run.write_run_files()
         finally:
@@ -191,7 +190,7 @@ def end_early(job: Job, components: Components, run: TrackedRun | None, stop: In
             result = collect(components)
             write_telemetry(job.folder, result)
             if job.config.figures:
-                draw_figures(job.folder / keys.FIGURES_FOLDER, job.config, result)
+                draw_figures(job, result)
     finally:
         if run is not None:
             run.write_run_files()
