@@ -38,7 +38,7 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         Raises:
             ConfigError: the size of a chunk is out of range.
         """
-        from gradclip.sweep.composition import check_settings
+        from gradclip.sweep.vectorized import check_settings
 
         check_settings({"chunk": self.chunk})
         self.folder = Path(config.hydra.sweep.dir).resolve()

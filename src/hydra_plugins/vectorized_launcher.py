@@ -20,7 +20,8 @@ class VectorizedLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Check the settings, and give the sweeper a quick config loader, because it composes every job to check it."""
-        from gradclip.sweep.composition import QuickLoader, check_settings
+        from gradclip.sweep.composition import QuickLoader
+        from gradclip.sweep.vectorized import check_settings
 
         is_within = "within" in config.hydra.launcher  # another launcher runs chunks
         check_settings(self.settings, "hydra.launcher.within" if is_within else "hydra.launcher")

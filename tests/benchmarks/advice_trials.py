@@ -15,6 +15,7 @@ from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining, keep_freed_memory
 from gradclip.sweep.stacking import group
 from gradclip.tracking.files import write_whole
+from gradclip.training.job import Job
 from gradclip.training.outcome import Summary
 
 Settings = tuple[str, ...]  # overrides
@@ -77,12 +78,13 @@ def train_settings(settings: Sequence[Settings], seeds: range) -> Mapping[Settin
     """
     keep_freed_memory()
     composed = {one: compose_config(one) for one in settings}
-    jobs = [(one, config.model_copy(update={"seed": seed})) for one, config in composed.items() for seed in seeds]
+    jobs = [
+        Job(config.model_copy(update={"seed": seed}), one, Path()) for one, config in composed.items() for seed in seeds
+    ]
     summaries: dict[Settings, dict[int, Summary]] = defaultdict(dict)
-    for numbers in group({number: config for number, (_, config) in enumerate(jobs)}):
-        for index, summary in _stacked([jobs[number][1] for number in numbers]):
-            one, config = jobs[numbers[index]]
-            summaries[one][config.seed] = summary
+    for some in group(jobs):
+        for index, summary in _stacked([job.config for job in some]):
+            summaries[some[index].overrides][some[index].config.seed] = summary
     return {one: _trials([summaries[one][seed] for seed in seeds]) for one in settings}
 
 

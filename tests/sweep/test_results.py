@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from gradclip import keys
+from gradclip.config.composition import compose_config
 from gradclip.errors import TrackingError
 from gradclip.sweep.results import FILE, JobResult, read_results
 from gradclip.tracking.stored_runs import StoredRun
+from gradclip.training.job import Job
 
 
 def test_a_result_that_cannot_be_written_prints_one_line_and_counts_as_failed(
@@ -51,11 +53,12 @@ def test_a_result_file_of_another_version_is_named(tmp_path: Path) -> None:
 def test_a_run_finished_earlier_has_the_scores_of_its_stored_metrics() -> None:
     metrics = {"final/mse_train": 1.0, "final/mse_validation": 2.0, "final/mse_test": 3.0}
     run = StoredRun("1", "norm", None, "FINISHED", 1.0, {}, metrics, {keys.OUTCOME: "learned"})
-    done = JobResult.of_finished(0, "norm=1.0 seed=0", run)
+    job = Job(compose_config(["clip=norm"]), ("clip=norm",), Path())
+    done = JobResult.of_finished(job, run)
     assert done.name == "norm=1.0 seed=0"  # as new runs are named, so that they are counted together
     assert (done.scores, done.choosing_split) == ({"train": 1.0, "validation": 2.0, "test": 3.0}, "validation")
     logged = {"final/loss/train": 1.0, "final/val_loss": 2.0}
     own = replace(run, metrics=logged, tags=run.tags | {keys.SCORE: "val_loss", keys.SCORE_MODE: "min"})
-    assert JobResult.of_finished(0, "norm=1.0 seed=0", own).scores == {"train": 1.0, "validation": 2.0}
+    assert JobResult.of_finished(job, own).scores == {"train": 1.0, "validation": 2.0}
     on_test = replace(own, tags=own.tags | {keys.SCORE_SPLIT: "test"})
-    assert JobResult.of_finished(0, "norm=1.0 seed=0", on_test).scores == {"train": 1.0, "test": 2.0}
+    assert JobResult.of_finished(job, on_test).scores == {"train": 1.0, "test": 2.0}

@@ -1,9 +1,12 @@
 """Which jobs are stacked together."""
 
+from pathlib import Path
+
 import pytest
 
+from gradclip.config.composition import compose_config
 from gradclip.sweep.stacking import group, refusal
-from tests.stacked.test_training import compose_config
+from gradclip.training.job import Job
 
 
 @pytest.mark.parametrize(
@@ -28,8 +31,8 @@ from tests.stacked.test_training import compose_config
     ],
 )
 def test_jobs_that_differ_only_in_numbers_are_stacked(one: str, other: str, together: bool) -> None:
-    configs = {3: compose_config("clip=norm", one), 8: compose_config("clip=norm", other)}
-    assert group(configs) == ([[3, 8]] if together else [[3], [8]])
+    jobs = [Job(compose_config(["clip=norm", override]), (override,), Path()) for override in (one, other)]
+    assert group(jobs) == ([jobs] if together else [jobs[:1], jobs[1:]])
 
 
 @pytest.mark.parametrize(
@@ -44,5 +47,5 @@ def test_jobs_that_differ_only_in_numbers_are_stacked(one: str, other: str, toge
     ],
 )
 def test_a_refusal_to_stack_names_its_reason(overrides: tuple[str, ...], reason: str) -> None:
-    assert reason in refusal(compose_config(*overrides))
-    assert refusal(compose_config()) == ""
+    assert reason in refusal(compose_config(overrides))
+    assert refusal(compose_config([])) == ""

@@ -29,10 +29,10 @@ from gradclip.program import PACKAGE, as_started, use_utf8
 from gradclip.terminal import standard_output
 from gradclip.tracking import FULL_ERRORS
 from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
-from gradclip.tracking.records import MAIN_FILE
+from gradclip.tracking.records import MAIN_FILE, MULTIRUN_FILE
 from gradclip.tracking.scratch import remove_abandoned
 
-NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, "multirun.yaml"}  # a folder with only these counts as empty
+NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, MULTIRUN_FILE}  # a folder with only these counts as empty
 BLOCK = 4096  # bytes, the least that most file systems allocate
 SOURCE = (PACKAGE, PACKAGE.parent / "hydra_plugins")
 WORKER_KILLED = "a worker process was killed (out of memory?); to continue, repeat the command with skip_finished=true"

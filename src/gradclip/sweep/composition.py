@@ -6,7 +6,7 @@ copy for each job would double the time: OmegaConf takes 1 ms to copy a config, 
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -15,10 +15,8 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip.config.composition import without_hydra
-from gradclip.errors import ConfigError, check_choice
 
 Names = tuple[str, ...]
-KEEP = ("extremes", "all")
 SETTING = re.compile(r"^(?!hydra\.)[A-Za-z_]\w*(\.\w+)+=|^seed=")  # matches overrides of values
 CHANGING = re.compile(r"\$\{(?!(oc\.env|project_root|default_store):)")  # may change from job to job
 
@@ -72,19 +70,6 @@ class QuickLoader:
 
     def _compose(self, master_config: DictConfig, overrides: Sequence[str]) -> DictConfig:
         return without_hydra(self.loader.load_sweep_config(master_config, [*overrides]))
-
-
-def check_settings(settings: Mapping[str, Any], launcher: str = "hydra.launcher") -> None:
-    """Refuse settings of a launcher, named by its dotted path, that are out of range.
-
-    Raises:
-        ConfigError: a setting is out of range.
-    """
-    for name in settings.keys() & {"replicas", "points", "chunk"}:
-        if type(settings[name]) is not int or settings[name] < 1:  # true is an int, too
-            raise ConfigError(f"{launcher}.{name}: got {settings[name]!r}; must be 1 or more")
-    if "keep" in settings:
-        check_choice(f"{launcher}.keep", settings["keep"], KEEP, ConfigError)
 
 
 @cache

@@ -8,13 +8,14 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gradclip.terminal import print_lines
+from gradclip.tracking.records import MULTIRUN_FILE
 
 SEARCH = "search_sweeper"  # in the target of the search sweeper, whose jobs are not known in advance
 
 
 def print_design(folder: Path) -> None:
     """Print what the comparison of a multirun can detect; the first job calls this, once its settings are valid."""
-    for line in design_lines(OmegaConf.load(folder / "multirun.yaml")):
+    for line in design_lines(OmegaConf.load(folder / MULTIRUN_FILE)):
         print_lines(line)
 
 
@@ -31,7 +32,7 @@ def design_lines(config: DictConfig | ListConfig) -> list[str]:
 
 def count_jobs(folder: Path) -> int | None:
     """Return the number of jobs of a multirun; None for a search, whose jobs are not known in advance."""
-    overrides = _overrides_of(OmegaConf.load(folder / "multirun.yaml"))
+    overrides = _overrides_of(OmegaConf.load(folder / MULTIRUN_FILE))
     return None if overrides is None else prod(_counts(overrides).values())
 
 

@@ -17,13 +17,12 @@ from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.files import read_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import deliver, result_of
-from gradclip.tracking.records import MAIN_FILE, PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now
+from gradclip.tracking.records import MAIN_FILE, MULTIRUN_FILE, PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now
 from gradclip.tracking.spool import Spool
 from gradclip.tracking.sync import unsent_below
 from gradclip.training.job import STOP_FILE
 
 TABLES_FILE = "runs.md"  # tables of the jobs, in the folder of a multirun
-HYDRA_FILE = "multirun.yaml"  # Hydra's config, in the same folder
 PAGE_FILE = "page.json"  # metrics and tags of the parent run, in the same folder
 
 
@@ -33,7 +32,7 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
     Raises:
         ConfigError: the folder holds another multirun, or writes that the store has not accepted yet.
     """
-    if not (folder / HYDRA_FILE).exists():
+    if not (folder / MULTIRUN_FILE).exists():
         return
     got = f"hydra.sweep.dir: got {str(folder)!r}"
     if multirun_name(_typed_in(folder)) != multirun_name(typed):
@@ -51,7 +50,7 @@ def remove_results(folder: Path) -> None:
 
 
 def _typed_in(folder: Path) -> list[str]:
-    return as_typed(OmegaConf.load(folder / HYDRA_FILE).hydra.overrides.task)
+    return as_typed(OmegaConf.load(folder / MULTIRUN_FILE).hydra.overrides.task)
 
 
 def parent_of(folder: Path) -> Parent:

@@ -19,6 +19,7 @@ from gradclip.sweep.results import JobResult, count_results, failure_reason, fin
 from gradclip.sweep.stacking import refusal
 from gradclip.sweep.stopping import ask_to_stop, follow_main, stopped_by
 from gradclip.terminal import standard_output
+from gradclip.tracking.records import MULTIRUN_FILE
 from gradclip.training.job import Job
 from gradclip.training.start import train_job
 
@@ -63,7 +64,7 @@ def progress(multirun: Path) -> str:
     jobs, done = count_jobs(multirun), count_results(multirun)
     if jobs is None:
         return f" ({done} done)"
-    seconds = (time.time() - (multirun / "multirun.yaml").stat().st_mtime) / max(done, 1) * (jobs - done)
+    seconds = (time.time() - (multirun / MULTIRUN_FILE).stat().st_mtime) / max(done, 1) * (jobs - done)
     left = f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
     return f" ({done} of {jobs}{left if done < jobs else ''})"
 

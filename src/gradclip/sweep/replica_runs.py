@@ -80,10 +80,10 @@ class ReplicaRuns:
                     begun.append((run, describe_run(job, self._descriptions(run.store, job, data))))
             begin_together(begun)
 
-    def end(self, results: Iterable[tuple[int, Result]], end: int) -> None:
+    def end(self, results: Iterable[tuple[int, Result]], end_time: int) -> None:
         """Write the files of replicas that ended at the same time, and complete their runs.
 
-        The results come with the numbers of the jobs; the end is in milliseconds since 1970.
+        The results come with the numbers of the jobs; the time is in milliseconds since 1970.
         """
         with ThreadPoolExecutor(FILES_AT_ONCE) as writers:
             for some in _in_blocks(results):
@@ -92,7 +92,7 @@ class ReplicaRuns:
                 try:
                     for (number, result), files in zip(some, written, strict=True):
                         files.result()  # raises if the disk is full, which must not lose the runs before this one
-                        ended.append(self._end(number, result, end))
+                        ended.append(self._end(number, result, end_time))
                 finally:
                     complete_together([(replica.run, run_end) for replica, run_end in ended if replica.run])
                 if self.keep_all:
@@ -102,13 +102,13 @@ class ReplicaRuns:
         result.explosion  # noqa: B018  # computed once, before two threads use it
         return writers.submit(write_result, self._begun[number][0], result)
 
-    def _end(self, number: int, result: Result, end: int) -> tuple[FinishedReplica, RunEnd]:
+    def _end(self, number: int, result: Result, end_time: int) -> tuple[FinishedReplica, RunEnd]:
         job, run = self._begun[number]
         summary, config = result.summary, job.config
         if self.keep_all and config.figures:
             draw_figures(job, result)
         curves = curves_of(result.record, summary.score, result.curves, self.points)
-        run_end = RunEnd(curves, summary.metrics(), end_tags(config, result), end, now())
+        run_end = RunEnd(curves, summary.metrics(), end_tags(config, result), end_time, now())
         del self._begun[number]
         finished = FinishedReplica(job, run, result)
         if not self.keep_all:

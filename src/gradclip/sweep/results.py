@@ -94,19 +94,13 @@ class JobResult:
         )
 
     @classmethod
-    def of_finished(cls, number: int, name: str, run: "StoredRun") -> "JobResult":
-        """Return the result of a run that an earlier command finished.
-
-        Args:
-            number: number of the job.
-            name: name that its run would have.
-            run: the finished run.
-        """
+    def of_finished(cls, job: Job, run: "StoredRun") -> "JobResult":
+        """Return the result of a job whose run an earlier command finished."""
         score = stored_score(run.metrics, run.tags)
         assert score is not None  # every finished run has a score
         return cls(
-            number=number,
-            name=name,
+            number=job.number,
+            name=job.name,
             run_id=run.run_id,
             outcome=run.tags[keys.OUTCOME],
             score=score.name,
@@ -131,7 +125,7 @@ def find_finished(job: Job) -> JobResult | None:
     if not (job.config.skip_finished and job.config.tracking.uri):
         return None
     found = result_of(ask(Store.of(job.config.tracking), Operations.find_finished_run, fingerprint(job.config)))
-    return None if found is None else JobResult.of_finished(job.number, job.name, found)
+    return None if found is None else JobResult.of_finished(job, found)
 
 
 def failure_reason(error: Exception) -> str:

@@ -38,18 +38,16 @@ def train_stacked(jobs: Sequence[Job], runs: ReplicaRuns, max_replicas: int) -> 
     """
     keep_freed_memory()
     refused = {job.number: reason for job in jobs if (reason := refusal(job.config))}
-    by_number = {job.number: job for job in jobs}
-    groups = group({job.number: job.config for job in jobs if job.number not in refused})
+    groups = group([job for job in jobs if job.number not in refused])
     hidden = None if groups else True  # None hides the bar if there is no terminal
     stacked = len(jobs) - len(refused)
     with tqdm(total=stacked, desc=f"Training {counted(stacked, 'run')}", bar_format=BAR, disable=hidden) as bar:
-        for numbers in groups:
-            for start in range(0, len(numbers), max_replicas):
-                some = [by_number[number] for number in numbers[start : start + max_replicas]]
-                refused |= _train_group(some, runs, bar)
+        for some in groups:
+            for start in range(0, len(some), max_replicas):
+                refused |= _train_group(some[start : start + max_replicas], runs, bar)
     runs.finish()
     _print_reasons(refused)
-    return [by_number[number] for number in sorted(refused)]
+    return [job for job in jobs if job.number in refused]
 
 
 def _train_group(jobs: Sequence[Job], runs: ReplicaRuns, bar: Any) -> dict[int, str]:

@@ -2,15 +2,15 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gradclip.config.data import OwnData
 from gradclip.config.schema import TrainConfig, has_effect
 from gradclip.stacked.varying import flatten_settings, may_vary
+from gradclip.training.job import Job
 
 FREE = {("data", "scale_target"), ("optimizer", "lr"), ("optimizer", "momentum"), ("optimizer", "weight_decay")}
-
 PRECISIONS = {"32-true", "64-true"}
 
 
@@ -31,11 +31,11 @@ def refusal(config: TrainConfig) -> str:
     return next((reason for reason, holds in reasons.items() if holds), "")
 
 
-def group(configs: Mapping[int, TrainConfig]) -> list[list[int]]:
-    """Return the numbers of the jobs in groups that can be stacked together."""
-    groups: dict[str, list[int]] = defaultdict(list)
-    for number, config in configs.items():
-        groups[json.dumps(_shape(config), sort_keys=True)].append(number)
+def group(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Return the jobs in groups that can be stacked together."""
+    groups: dict[str, list[Job]] = defaultdict(list)
+    for job in jobs:
+        groups[json.dumps(_shape(job.config), sort_keys=True)].append(job)
     return list(groups.values())
 
 

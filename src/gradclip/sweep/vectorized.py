@@ -1,8 +1,8 @@
 """The vectorized launcher. Read :func:`launch` first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra.core.utils import JobReturn, JobStatus
@@ -11,6 +11,7 @@ from omegaconf import DictConfig, open_dict
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.overrides import as_typed, is_of_hydra, job_name
 from gradclip.config.validation import validate
+from gradclip.errors import ConfigError, check_choice
 from gradclip.sweep.design import print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
 from gradclip.sweep.results import JobResult, end_job, find_finished
@@ -21,8 +22,26 @@ from gradclip.tracking.process import ask, load_module
 from gradclip.tracking.records import Parent, Store
 from gradclip.training.job import Job
 
+if TYPE_CHECKING:
+    from hydra_plugins.vectorized_launcher import VectorizedLauncher
 
-def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
+KEEP = ("extremes", "all")  # which runs have figures and a model
+
+
+def check_settings(settings: Mapping[str, Any], launcher: str = "hydra.launcher") -> None:
+    """Refuse settings of a launcher, named by its dotted path, that are out of range.
+
+    Raises:
+        ConfigError: a setting is out of range.
+    """
+    for name in settings.keys() & {"replicas", "points", "chunk"}:
+        if type(settings[name]) is not int or settings[name] < 1:  # true is an int, too
+            raise ConfigError(f"{launcher}.{name}: got {settings[name]!r}; must be 1 or more")
+    if "keep" in settings:
+        check_choice(f"{launcher}.keep", settings["keep"], KEEP, ConfigError)
+
+
+def launch(launcher: "VectorizedLauncher", job_overrides: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
     """Train the jobs that can be stacked, then the other jobs one after the other.
 
     Args:
@@ -53,15 +72,17 @@ def launch(launcher: Any, job_overrides: Sequence[Sequence[str]], first: int) ->
     settings = launcher.settings
     # One lock for all jobs: a process may train chunks of many jobs.
     lock = multirun / _subfolder(launcher.config, first) / RUN_LOCK
-    runs = ReplicaRuns(int(settings["points"]), settings["keep"] == "all", lock)
-    for job in train_stacked(to_train, runs, int(settings["replicas"])):
+    runs = ReplicaRuns(settings["points"], settings["keep"] == "all", lock)
+    for job in train_stacked(to_train, runs, settings["replicas"]):
         basic = BasicLauncher()
         basic.setup(**launcher.ordinary)
         basic.launch([numbered[job.number]], job.number)
-    return [_job_return(overrides) for overrides in numbered.values()]
+    # The sweeper expects a return value of each job; a failure is in the job's result file.
+    typed = ([text for text in overrides if not is_of_hydra(text)] for overrides in numbered.values())
+    return [JobReturn(overrides=some, status=JobStatus.COMPLETED) for some in typed]
 
 
-def _compose_job(launcher: Any, number: int, overrides: Sequence[str], parent: Parent) -> Job | None:
+def _compose_job(launcher: "VectorizedLauncher", number: int, overrides: Sequence[str], parent: Parent) -> Job | None:
     """Compose a job; if its settings are invalid, write and print that it failed, and return None."""
     folder = Path(parent.folder, _subfolder(launcher.config, number))
     typed = tuple(as_typed([text for text in overrides if not is_of_hydra(text)]))
@@ -81,11 +102,3 @@ def _subfolder(config: DictConfig, number: int) -> str:
     with open_dict(config):
         config.hydra.job.num = config.hydra.job.id = number
     return str(config.hydra.sweep.subdir)
-
-
-def _job_return(overrides: Sequence[str]) -> JobReturn:
-    """Return what the sweeper expects for an ended job; a failure is in the job's result file."""
-    returned = JobReturn()
-    returned.overrides = [override for override in overrides if not is_of_hydra(override)]
-    returned.status, returned.return_value = JobStatus.COMPLETED, None
-    return returned

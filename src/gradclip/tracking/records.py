@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from gradclip.tracking.stored_runs import Curve
 
 PARENT_FILE = "parent.json"  # in the folder of a multirun: its parent run and that run's store
+MULTIRUN_FILE = "multirun.yaml"  # in the folder of a multirun: Hydra's config
 MAIN_FILE = "process.json"  # in the folder of a multirun: the owner tags of its main process
 RUN_FILE = "run.json"  # in the folder of a run: the id of this run in the store
 SPOOL_FILE = "unsent.jsonl"  # in the folder of a run: writes that the store has not accepted yet

@@ -17,6 +17,7 @@ from gradclip.errors import ConfigError
 from gradclip.program import install_command
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import stopped_by
+from gradclip.tracking.records import MULTIRUN_FILE
 
 if TYPE_CHECKING:
     import optuna
@@ -67,7 +68,7 @@ def run_search(
         check_score(checked.score, validate(without_hydra(compose(job))))
     folder = Path(config.hydra.sweep.dir)
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "multirun.yaml")  # as Hydra's own sweeper does
+    OmegaConf.save(config, folder / MULTIRUN_FILE)  # as Hydra's own sweeper does
     if trials := search(space, checked, Launches(launcher, folder)):  # empty if stopped before the first batch
         report = Report(trials, space.fixed, space.seeds, list(config.hydra.overrides.hydra), space.log_scale)
         write_report(folder, report, config.figure_format)
