@@ -13,7 +13,6 @@ from gradclip import keys
 from gradclip.config.identity import data_digest, data_name, fingerprint
 from gradclip.config.schema import FigureFormat, TrainConfig, flatten
 from gradclip.data.base import TrainingData
-from gradclip.models.optimization import build_loss
 from gradclip.scores import CONTEXTS
 from gradclip.tracking.records import Dataset, DatasetDescription, RunDescription, Store
 from gradclip.tracking.run import TrackedRun
@@ -44,14 +43,15 @@ def make_run(job: Job, lock: Path | None = None) -> TrackedRun:
 
 
 def _tags(config: TrainConfig) -> dict[str, str]:
-    tags = {keys.CLIP: config.clip.label, keys.SEED: str(config.seed), keys.DATA: data_name(config)}
-    if config.loss is not None:
-        loss = config.loss.model_dump()
-        # Both losses that auto chooses from take the mean.
-        reduction = "mean" if loss["name"] == "auto" else str(build_loss(**loss).reduction)
-        tags[keys.LOSS_REDUCTION] = reduction
-    digest = data_digest(config)
-    return tags | {keys.CONFIG_HASH: fingerprint(config)} | ({keys.DATA_DIGEST: digest} if digest else {})
+    tags = {
+        keys.CLIP: config.clip.label,
+        keys.SEED: str(config.seed),
+        keys.DATA: data_name(config),
+        keys.CONFIG_HASH: fingerprint(config),
+        keys.DATA_DIGEST: data_digest(config),
+        keys.LOSS_REDUCTION: "mean" if config.loss else "",  # of all losses; that of a user-defined module is not known
+    }
+    return {key: value for key, value in tags.items() if value}
 
 
 def describe_run(job: Job, datasets: Sequence[DatasetDescription]) -> RunDescription:

@@ -18,13 +18,13 @@ NETWORK = "network.pth"
 PACKAGES = ("mlflow", "numpy", "pandas", "scikit-learn", "skops", "torch")  # imported by gradclip.training.predictor
 
 
-def package_model(folder: Path, network: nn.Module, description: Mapping[str, Any], schema: DataSchema) -> ModelFiles:
+def package_model(folder: Path, network: nn.Module, arguments: Mapping[str, Any], schema: DataSchema) -> ModelFiles:
     """Write network and scalers into a folder, and return these files with an example and the requirements.
 
     Args:
         folder: an existing folder for the files.
         network: the trained network.
-        description: arguments of :func:`gradclip.models.build.build_network` that rebuild the network.
+        arguments: arguments of :func:`gradclip.models.build.build_network` that rebuild the network.
         schema: raw examples and the scalers.
     """
     scaling = schema.scaling
@@ -32,7 +32,7 @@ def package_model(folder: Path, network: nn.Module, description: Mapping[str, An
     scalers = {name: scaler for name, scaler in scalers.items() if scaler is not None}
     paths = {name: str(folder / name) for name in ("description", "weights", *scalers)}
     about = {
-        "network": description,
+        "network": arguments,
         "columns": schema.columns,
         "target": schema.target,
         "classes": schema.is_classification,
@@ -43,7 +43,7 @@ def package_model(folder: Path, network: nn.Module, description: Mapping[str, An
     Path(paths["description"]).write_text(json.dumps(about))
     state = {key: value.cpu() for key, value in network.state_dict().items()}
     torch.save(state, paths["weights"])
-    rebuilt = build_network(**description)  # a fresh copy on the CPU, without the callbacks' hooks
+    rebuilt = build_network(**arguments)  # a fresh copy on the CPU, without the callbacks' hooks
     rebuilt.load_state_dict(state)
     torch.save(rebuilt.eval(), folder / NETWORK)
     if scalers:

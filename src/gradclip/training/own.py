@@ -104,9 +104,7 @@ def as_checkpoint(kind: type[SomeCallback], package: ModuleType) -> type[SomeCal
     return kind if issubclass(kind, base) else type(kind.__name__, (kind, base), {})
 
 
-def as_data_module(
-    data: LightningDataModule, package: ModuleType, replaced: Mapping[str, Any] | None = None
-) -> LightningDataModule:
+def as_data_module(data: LightningDataModule, package: ModuleType, replaced: Mapping[str, Any]) -> LightningDataModule:
     """Return a data module that a package's Trainer accepts: the same one, or one that forwards to its hooks.
 
     Args:
@@ -118,7 +116,7 @@ def as_data_module(
         return data  # type: ignore[no-any-return]  # typed as pytorch_lightning's, which stands for both
     handed_on = {hook: getattr(data, hook) for hook in DATA_HOOKS if overrides(data, hook)}
     forwarding: LightningDataModule = package.LightningDataModule()
-    for name, hook in (handed_on | dict(replaced or {})).items():
+    for name, hook in {**handed_on, **replaced}.items():
         setattr(forwarding, name, hook)
     return forwarding
 
