@@ -48,7 +48,7 @@ def test_a_step_stays_on_the_device_and_reads_no_value(overrides):
     network = clipper.network
     kinds = {"multiplies": clipper.multiplies, "changes_direction": clipper.changes_direction}
     recorder = StackedRecorder(network.names, len(state.ids), total_steps=4)
-    recorder.start_block(state.ids, StackedMeasurements(state.parameters, network.sizes, network.options, **kinds))
+    recorder.start_block(state.ids, StackedMeasurements(state.parameters, network.sizes, **kinds))
     with OnDeviceOnly(allows_scalars=True), NoCopiesOfNumbers():
         for number in range(3):
             recorder.record_step(step(*tensors), state.parameters, StepIndex(number + 1, 1, number), number != 1)

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from gradclip.stacked.measurements import StackedMeasurements, StackedStep
-from gradclip.stacked.state import TensorOptions
 from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.steps import StepIndex
@@ -28,8 +27,7 @@ def records_of(
     """
     (replicas, elements), weights = gradients.shape, torch.ones_like(gradients)
     multiplies = clipped.shape != gradients.shape
-    sizes, options = [elements - 1, 1], TensorOptions(gradients.device, gradients.dtype)
-    measurements = StackedMeasurements(weights, sizes, options, multiplies=multiplies, changes_direction=True)
+    measurements = StackedMeasurements(weights, [elements - 1, 1], multiplies=multiplies, changes_direction=True)
     recorder = StackedRecorder(("weight", "bias"), replicas, steps)
     recorder.start_block(torch.arange(replicas), measurements)
     ones, flags = torch.ones(3, replicas), torch.tensor([skipped or [0.0] * replicas])

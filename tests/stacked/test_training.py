@@ -10,13 +10,12 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from hydra import compose, initialize_config_dir
 from scipy.stats import mannwhitneyu
 
 from gradclip.clipping.build import METHODS as CLIPPERS
-from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
+from gradclip.config.composition import compose_config
+from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.config.schema import TrainConfig
-from gradclip.config.validation import validate
 from gradclip.errors import StackingError
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining
@@ -75,23 +74,16 @@ TRAININGS = [
 ]  # fmt: skip
 
 
-def compose_config(*overrides: str) -> TrainConfig:
-    register_resolvers()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return validate(compose("train", ["tracking=none", "trainer.progress_bar=false", *overrides]))
-
-
 def pair(*overrides: str) -> list[TrainConfig]:
     """Return two configs with different seeds: one with the first, one with the second of comma-separated values."""
-    split = [override if "[" in override else override.split(",") for override in overrides]
-    names = [part if isinstance(part, str) else part[0].partition("=")[0] for part in split]
+    return [compose_config([*(choose(one, seed) for one in overrides), f"seed={seed}"]) for seed in range(2)]
 
-    def choose(number: int) -> list[str]:
-        values = [[part] if isinstance(part, str) else [part[0], *(f"{n}={v}" for v in part[1:])]
-                  for n, part in zip(names, split, strict=True)]  # fmt: skip
-        return [value[min(number, len(value) - 1)] for value in values]
 
-    return [compose_config(*choose(number), f"seed={number}") for number in range(2)]
+def choose(override: str, number: int) -> str:
+    """Return an override with one of its comma-separated values, or with its only value."""
+    name, _, text = override.partition("=")
+    values = [text] if "[" in text else text.split(",")
+    return f"{name}={values[min(number, len(values) - 1)]}"
 
 
 def train_ordinarily(config: TrainConfig, folder: Path) -> Result:
@@ -136,7 +128,7 @@ def test_replicas_equal_their_ordinary_runs(overrides: tuple[str, ...], tmp_path
 def test_diverging_replicas_end_like_ordinary_runs_and_do_not_affect_others(tmp_path: Path) -> None:
     thresholds = (1.0, 1e30, 1e30, 1e30, 5.0)  # the large ones never clip
     configs = [
-        compose_config("trainer.max_epochs=3", "clip=norm", f"clip.value={value}", f"seed={seed}")
+        compose_config(["trainer.max_epochs=3", "clip=norm", f"clip.value={value}", f"seed={seed}"])
         for seed, value in enumerate(thresholds)
     ]
     stacked = train_stacked(configs)
@@ -156,13 +148,13 @@ def test_diverging_replicas_end_like_ordinary_runs_and_do_not_affect_others(tmp_
 
 def test_diverged_replicas_train_to_the_end_without_a_limit() -> None:
     settings = ("trainer.max_epochs=2", "clip=none", "trainer.steps_after_divergence=null")
-    (result,) = train_stacked([compose_config(*settings)])
+    (result,) = train_stacked([compose_config(settings)])
     assert result.record.divergence is not None
     assert len(result.record.step) == 32
 
 
 def test_a_stable_training_agrees_in_float32_until_its_end(tmp_path: Path) -> None:
-    config = compose_config("clip=norm", "clip.value=1.0", "trainer.max_epochs=30")
+    config = compose_config(["clip=norm", "clip.value=1.0", "trainer.max_epochs=30"])
     stacked, ordinary = train_stacked([config])[0], train_ordinarily(config, tmp_path)
     np.testing.assert_allclose(stacked.record.norm, ordinary.record.norm, rtol=1e-3)
     for split, curve in ordinary.curves.items():
@@ -174,7 +166,7 @@ def test_a_chaotic_training_agrees_in_float32_for_sixty_steps_and_then_in_distri
 ) -> None:
     """With values clipped to 5, the training oscillates forever: rounding errors grow tenfold in ten steps."""
     settings = ("clip=value", "clip.value=5.0", "trainer.max_epochs=20")
-    configs = [compose_config(*settings, f"seed={seed}") for seed in range(6)]
+    configs = [compose_config([*settings, f"seed={seed}"]) for seed in range(6)]
     stacked, ordinary = train_stacked(configs), [train_ordinarily(config, tmp_path) for config in configs]
     for one, other in zip(stacked, ordinary, strict=True):
         np.testing.assert_allclose(one.record.norm[:60], other.record.norm[:60], rtol=1e-2)
@@ -184,7 +176,7 @@ def test_a_chaotic_training_agrees_in_float32_for_sixty_steps_and_then_in_distri
 
 
 def test_divergence_in_float32_is_found_at_the_same_place_as_in_an_ordinary_run(tmp_path: Path) -> None:
-    configs = [compose_config("trainer.max_epochs=1", "clip=none", f"seed={seed}") for seed in range(4)]
+    configs = [compose_config(["trainer.max_epochs=1", "clip=none", f"seed={seed}"]) for seed in range(4)]
     for config, stacked in zip(configs, train_stacked(configs), strict=True):
         ordinary = train_ordinarily(config, tmp_path)
         steps = ordinary.record.divergence.step - 2  # later numbers are too large to be meaningful
@@ -223,13 +215,13 @@ class Unused(torch.nn.Linear):
 )
 def test_networks_that_cannot_be_stacked_are_refused(network: str, reason: str) -> None:
     target = f"model._target_=tests.stacked.test_training.{network}"
-    configs = [compose_config(target, f"seed={seed}") for seed in (0, 1)]
+    configs = [compose_config([target, f"seed={seed}"]) for seed in (0, 1)]
     with pytest.raises(StackingError, match=reason):
         StackedTraining(make_replicas(configs), torch.device("cpu"))
 
 
 def test_dropout_is_refused() -> None:
-    config = compose_config(*ADDING, "model.layers=2", "model.dropout=0.5")
+    config = compose_config([*ADDING, "model.layers=2", "model.dropout=0.5"])
     with pytest.raises(StackingError, match="cannot be stacked"):
         StackedTraining(make_replicas([config]), torch.device("cpu"))
 

@@ -1,6 +1,7 @@
 """Scores of replicas on each split, as in an ordinary run at the end of an epoch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.state import TrainState
 from gradclip.training.outcome import Curves
 
-Examples = tuple[Tensor, ...]  # inputs and targets
+Batch = tuple[Tensor, ...]  # inputs and targets
 EVALUATION_VALUES_GPU = 100_000_000  # input values of all replicas: few kernel launches, a few gigabytes
 
 
@@ -34,19 +35,14 @@ class StackedEvaluator:
 
     def __init__(self, data: Sequence[TrainingData], network: StackedNetwork, epochs: int) -> None:
         self.network = network
-        self._replicas: dict[Split, dict[Any, list[int]]] = {split: {} for split in data[0].splits}  # by examples
-        self._loaders: dict[Any, Loader] = {}
-        self._fixed: dict[Any, list[Examples]] = {}  # batches that are the same in every epoch
         unique = {id(data_set): data_set for data_set in data}
         loaders_of = {key: data_set.val_dataloader() for key, data_set in unique.items()}
+        self._examples: dict[Split, dict[Hashable, _Examples]] = {split: {} for split in data[0].splits}
         for replica, data_set in enumerate(data):
             for split, loader in zip(data_set.splits, loaders_of[id(data_set)], strict=True):
-                key = _examples_key(loader)
-                self._loaders.setdefault(key, loader)
-                self._replicas[split].setdefault(key, []).append(replica)
+                shared = self._examples[split].setdefault(_examples_key(loader), _Examples(loader, network))
+                shared.replicas.append(replica)
         self._score_factors = np.array([_score_factor(one) for one in data])
-        self._state: TrainState | None = None
-        self._sums: dict[Any, _ScoreSums] = {}  # for the state, by key of the examples
         self._curves = {split: np.empty((len(data), epochs)) for split in data[0].splits}
 
     def curves(self, replica: int, epochs: int) -> Curves:
@@ -69,43 +65,55 @@ class StackedEvaluator:
     def _mean_scores(self, state: TrainState, split: Split, epoch: int) -> Floats:
         """Return the score of each replica in a state on a split, in scaled units."""
         scores = np.full(len(state.ids), np.nan)
-        for key, ids in self._replicas[split].items():
-            sums = self._sums_of(state, key, ids)
+        for shared in self._examples[split].values():
+            sums = shared.sums(state)
             if not sums.replicas:
                 continue
-            for batch in self._batches(key, epoch):
+            for batch in shared.batches(epoch):
                 for inputs, targets in self._chunks(batch, sums.replicas):
                     sums.add(inputs, targets)
             scores[sums.rows] = sums.take_means()
         return scores
 
-    def _sums_of(self, state: TrainState, key: Any, ids: list[int]) -> "_ScoreSums":
-        """Return the score sums of replicas that share examples; calls with the same state return the same object."""
-        if state is not self._state:
-            self._state, self._sums = state, {}
-        if key not in self._sums:
-            self._sums[key] = _ScoreSums(self.network, state, state.rows_of(ids))
-        return self._sums[key]
-
-    def _batches(self, key: Any, epoch: int) -> Iterator[Examples]:
-        """Yield the batches of examples in an epoch, on the device."""
-        sampler: Any = self._loaders[key].sampler
-        if hasattr(sampler, "set_epoch"):
-            sampler.set_epoch(epoch)
-            yield from map(self._on_device, self._loaders[key])
-            return
-        if key not in self._fixed:
-            self._fixed[key] = [self._on_device(batch) for batch in self._loaders[key]]
-        yield from self._fixed[key]
-
-    def _on_device(self, batch: Examples) -> Examples:
-        return tuple(map(self.network.options.convert, batch))
-
-    def _chunks(self, batch: Examples, replicas: int) -> Iterator[Examples]:
+    def _chunks(self, batch: Batch, replicas: int) -> Iterator[Batch]:
         """Split a batch to limit the memory of all replicas together."""
         values = EVALUATION_VALUES if self.network.options.device.type == "cpu" else EVALUATION_VALUES_GPU
         rows = max(1, values // (replicas * batch[0][0].numel()))
         return zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)
+
+
+class _Examples:
+    """The examples of a split for the replicas that share them.
+
+    Attributes:
+        replicas: indices of these replicas among all.
+    """
+
+    def __init__(self, loader: Loader, network: StackedNetwork) -> None:
+        self._loader, self._network = loader, network
+        self.replicas: list[int] = []
+        self._sums: _ScoreSums | None = None
+
+    def sums(self, state: TrainState) -> "_ScoreSums":
+        """Return the score sums of the replicas in a state; calls with the same state return the same object."""
+        if self._sums is None or self._sums.state is not state:
+            self._sums = _ScoreSums(self._network, state, state.rows_of(self.replicas))
+        return self._sums
+
+    def batches(self, epoch: int) -> Iterable[Batch]:
+        """Return the batches in an epoch, on the device."""
+        sampler: Any = self._loader.sampler
+        if not hasattr(sampler, "set_epoch"):
+            return self._fixed_batches
+        sampler.set_epoch(epoch)
+        return map(self._on_device, self._loader)
+
+    @cached_property
+    def _fixed_batches(self) -> list[Batch]:
+        return [*map(self._on_device, self._loader)]
+
+    def _on_device(self, batch: Batch) -> Batch:
+        return tuple(map(self._network.options.convert, batch))
 
 
 class _ScoreSums:
@@ -151,7 +159,7 @@ class _ScoreSums:
         return tensor if self._index is None else tensor.index_select(0, self._index)
 
 
-def _examples_key(loader: Loader) -> Any:
+def _examples_key(loader: Loader) -> Hashable:
     """Return a key that is the same for all loaders of the same examples."""
     dataset = loader.dataset
     return (dataset.stream, dataset.seed) if isinstance(dataset, GeneratedSequences) else id(dataset)

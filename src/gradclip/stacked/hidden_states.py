@@ -15,7 +15,7 @@ class StackedHiddenStateRecorder:
     """Recorder of gradient norms at the hidden states of all replicas, at the same steps as HiddenStateMonitor."""
 
     def __init__(self) -> None:
-        self._snapshots: list[tuple[int, dict[int, int], dict[RecurrentLayer, Floats]]] = []  # step, rows, norms
+        self._snapshots: list[tuple[int, dict[int, dict[str, Floats]]]] = []  # step, and norms by replica and layer
         self._interval, self._steps_seen = 1, 0
 
     def start_step(self) -> bool:
@@ -34,17 +34,17 @@ class StackedHiddenStateRecorder:
                 ``[replicas, time steps, sequences, hidden]`` each.
         """
         norms_over_time = torch.vmap(lambda states: tensor_norms(list(states.unbind())))
-        norms = {layer: norms_over_time(found).cpu().numpy() for layer, found in derivatives.items()}
-        self._snapshots.append((step, {replica: row for row, replica in enumerate(replicas)}, norms))
+        norms = {layer_name(layer): norms_over_time(found).cpu().numpy() for layer, found in derivatives.items()}
+        rows = [{layer: part[row] for layer, part in norms.items()} for row in range(len(replicas))]
+        self._snapshots.append((step, dict(zip(replicas, rows, strict=True))))
         if len(self._snapshots) == MAX_SNAPSHOTS:
             self._snapshots, self._interval = self._snapshots[::2], 2 * self._interval
 
     def record_of(self, replica: int) -> HiddenStateRecord | None:
         """Return a replica's record; None if it has no snapshot."""
-        own = [(step, row_of[replica], norms) for step, row_of, norms in self._snapshots if replica in row_of]
+        own = [(step, norms[replica]) for step, norms in self._snapshots if replica in norms]
         if not own:
             return None
-        steps, layers = np.array([step for step, _, _ in own], dtype=np.int64), list(own[0][2])
-        return HiddenStateRecord(
-            steps, {layer_name(layer): np.stack([norms[layer][row] for _, row, norms in own]) for layer in layers}
-        )
+        steps, norms = zip(*own, strict=True)
+        by_layer = {layer: np.stack([one[layer] for one in norms]) for layer in norms[0]}
+        return HiddenStateRecord(np.array(steps, dtype=np.int64), by_layer)

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gradclip.norms.tensors import part_norms
-from gradclip.stacked.state import TensorOptions
+from gradclip.norms.tensors import part_norms, wide_type
 
 FLUSH_EVERY = 20  # optimizer steps, as GradientMonitor's default: divergence is detected at a flush
 KEPT_BYTES = 2**20  # gradients measured together: about as much as a CPU caches; weights take as much again
@@ -40,21 +39,12 @@ class StackedMeasurements:
     Args:
         parameters: weights before the first step, ``[replicas, parameters]``.
         sizes: the numbers of elements of the parameter tensors.
-        options: device and dtype of the training.
         multiplies: whether clipping multiplies the gradients, so that a step has coefficients.
         changes_direction: whether clipping may change the direction of the gradient, so that its angle is measured.
     """
 
-    def __init__(
-        self,
-        parameters: Tensor,
-        sizes: Sequence[int],
-        options: TensorOptions,
-        *,
-        multiplies: bool,
-        changes_direction: bool,
-    ) -> None:
-        self.sizes, self.wide = list(sizes), options.wide
+    def __init__(self, parameters: Tensor, sizes: Sequence[int], *, multiplies: bool, changes_direction: bool) -> None:
+        self.sizes, self.wide = list(sizes), wide_type(parameters)
         self.multiplies, self.changes_direction = multiplies, changes_direction
         self.kept_at_most = _steps_together(parameters)
         self._kept: list[StackedStep] = []  # steps that are not measured yet

@@ -206,16 +206,11 @@ def check_stacking(stacked: StackedNetwork, learner: SupervisedModule, state: Tr
     if missing := [name for name, gradient in own.items() if gradient is None]:
         raise StackingError(f"the parameter {missing[0]} gets no gradient")
     expected = stacked.flatten({name: gradient[None] for name, gradient in own.items() if gradient is not None})[0]
-    changed = any(not torch.equal(before[name], tensor) for name, tensor in state.constants.items())
-    if changed or _changed_buffers(stacked, learner):
-        raise StackingError("the network changes its buffers in training")
+    buffers = dict(learner.named_buffers())
+    for name, initial in before.items():  # of buffers and frozen parameters
+        own_value = buffers.get(name, initial[0])
+        if not (torch.equal(state.constants[name], initial) and torch.equal(own_value, initial[0])):
+            raise StackingError("the network changes its buffers in training")
     tolerance = GRADIENT_TOLERANCE * float(expected.nan_to_num(0.0, 0.0, 0.0).abs().max())
     if not torch.allclose(gradients[0], expected, rtol=0, atol=tolerance, equal_nan=True):
         raise StackingError("the stacked gradients differ from those of the network alone")
-
-
-def _changed_buffers(stacked: StackedNetwork, learner: SupervisedModule) -> bool:
-    """Return whether an ordinary forward pass changed a buffer."""
-    initial = stacked.constants()
-    buffers = dict(learner.named_buffers())
-    return any(not torch.equal(initial[name][0], buffers[name]) for name in initial if name in buffers)

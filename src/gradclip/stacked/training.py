@@ -58,9 +58,9 @@ class StackedTraining:
     """
 
     def __init__(
-        self, replicas: Sequence[Replica], device: torch.device, progress: Callable[[int], object] = int
+        self, replicas: Sequence[Replica], device: torch.device, progress: Callable[[int], object] = lambda _: None
     ) -> None:
-        self.replicas, self.device, self.progress = replicas, device, progress
+        self.replicas, self.progress = replicas, progress
         configs = [replica.config for replica in replicas]
         data = [replica.data for replica in replicas]
         self.config = configs[0]
@@ -130,14 +130,13 @@ class StackedTraining:
         measurements = StackedMeasurements(
             state.parameters,
             self.network.sizes,
-            self.options,
             multiplies=self.clipper.multiplies,
             changes_direction=self.clipper.changes_direction,
         )
         self.recorder.start_block(state.ids, measurements)
-        factors = torch.from_numpy(self._factors).to(self.device, self.options.wide)
+        factors = torch.from_numpy(self._factors).to(self.options.device, self.options.wide)
         step = StackedOptimizerStep(self.config, self.clipper, state, self.batches, factors)
-        self._optimizer_step = GraphedFunction(step, self.device)
+        self._optimizer_step = GraphedFunction(step, self.options.device)
 
     def _flush(self) -> None:
         """Flush the recorder, and update the first diverged step of each replica."""
@@ -216,7 +215,7 @@ class StackedTraining:
     def _learner(self, replica: Replica) -> SupervisedModule:
         """Return a new module with a replica's initial weights."""
         learner = build_supervised_module(replica.config, copy.deepcopy(replica.network), replica.data)
-        return learner.to(self.device, self.options.dtype)
+        return learner.to(self.options.device, self.options.dtype)
 
 
 def keep_freed_memory() -> None:
