@@ -120,11 +120,9 @@ def start(store_folder: Path, store_uri: str) -> Iterator[StartCommand]:
             f"hydra.run.dir={store_folder}/mlruns/hydra/runs/${{now:%H-%M-%S-%f}}",
             f"hydra.sweep.dir={store_folder}/mlruns/hydra/multiruns/${{now:%H-%M-%S-%f}}",
         ]
-        flags = [
-            argument for argument in overrides if argument.startswith("-")
-        ]  # argparse refuses them between settings
+        flags = [argument for argument in overrides if argument.startswith("-")]
         settings = [argument for argument in overrides if argument not in flags]
-        arguments = [str(ROOT / f"src/{script}.py"), *flags, *folders, *settings]
+        arguments = [str(ROOT / f"src/{script}.py"), *flags, *folders, *settings]  # argparse wants the flags first
         variables = os.environ | {"MLFLOW_TRACKING_URI": store_uri} | (environment or {})
         if cold:
             command, pipes = [sys.executable, *arguments], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}

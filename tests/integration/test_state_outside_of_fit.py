@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gradclip import ClipActivations, ClipGradients, GradientMonitor, HiddenStateMonitor, ParameterEMA
-from tests.support.small_trainings import QUIET, Training, batches, fit, make, weights
+from tests.support.small_trainings import ONE_EPOCH, Training, batches, fit, make, weights
 
 
 class Tunable(Training):
@@ -32,7 +32,7 @@ def callbacks():
 
 
 def trainer_of(lightning, *others, **settings):
-    return lightning.Trainer(**QUIET | settings, callbacks=[*callbacks(), *others])
+    return lightning.Trainer(**ONE_EPOCH | settings, callbacks=[*callbacks(), *others])
 
 
 def record_of(trainer):

@@ -4,15 +4,9 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-QUIET = {
-    "accelerator": "cpu",
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-    "max_epochs": 1,
-}
+from tests.support.trainers import SILENT
+
+ONE_EPOCH = SILENT | {"max_epochs": 1}
 
 
 class Training:
@@ -44,7 +38,7 @@ def batches(count=8, size=2):
 
 def fit(lightning, module, *callbacks, data=None, ckpt_path=None, **settings):
     """Train for one epoch of eight batches and return the Trainer."""
-    trainer = lightning.Trainer(**QUIET | settings, callbacks=list(callbacks))
+    trainer = lightning.Trainer(**ONE_EPOCH | settings, callbacks=list(callbacks))
     trainer.fit(module, data or batches(), ckpt_path=ckpt_path)
     return trainer
 
