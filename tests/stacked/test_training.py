@@ -50,11 +50,8 @@ OTHER_METHODS = [  # all methods not listed above, at the threshold of their YAM
     if not any(f"clip={name}" in overrides for overrides in METHODS)
     and (value := yaml.safe_load((CONFIG_FOLDER / "clip" / f"{name}.yaml").read_text())["value"])
 ]
-IN_FLOAT32 = {
-    "clip=auto",
-    "clip=zscore",
-    "threshold=exponential",
-}  # ordinary runs compute these thresholds in float32, replicas in float64
+# Ordinary runs compute these thresholds in float32, replicas in float64.
+IN_FLOAT32 = {"clip=auto", "clip=zscore", "threshold=exponential"}
 TRAININGS = [
     ("clip=norm", "optimizer.momentum=0.0,0.9", "optimizer.weight_decay=0.0,0.1"),
     ("clip=norm", "optimizer.nesterov=true", "schedule=warmup_cosine", "optimizer.lr=0.01,0.02"),
@@ -161,9 +158,7 @@ def test_a_stable_training_agrees_in_float32_until_its_end(tmp_path: Path) -> No
         np.testing.assert_allclose(stacked.curves[split], curve, rtol=1e-3)
 
 
-def test_a_chaotic_training_agrees_in_float32_for_sixty_steps_and_then_in_distribution(
-    tmp_path: Path,
-) -> None:
+def test_a_chaotic_training_agrees_in_float32_for_sixty_steps_and_then_in_distribution(tmp_path: Path) -> None:
     """With values clipped to 5, the training oscillates forever: rounding errors grow tenfold in ten steps."""
     settings = ("clip=value", "clip.value=5.0", "trainer.max_epochs=20")
     configs = [compose_config([*settings, f"seed={seed}"]) for seed in range(6)]

@@ -1,5 +1,8 @@
+"""The outcome of a run, from a synthetic record and curves."""
+
 import math
 from dataclasses import replace
+from functools import partial
 from math import nan
 
 import numpy as np
@@ -13,13 +16,8 @@ from tests.support import records
 
 MSE_SCALE = ScoreScale(MSE, baseline=100.0)
 ACCURACY_SCALE = ScoreScale(ACCURACY, baseline=0.25, solved_at=0.99)
-
-
-def make_record(norms=(1.0, 2.0, 3.0), clipped=None, losses=None, **columns):
-    """Return a record of one parameter."""
-    replaced = {"norms_clipped": clipped, "loss": losses} | columns
-    given = {name: values for name, values in replaced.items() if values is not None}
-    return records.make_record(norms, names=("weight",), **given)
+make_record = partial(records.make_record, names=("weight",))
+RECORD = make_record([1.0, 2.0, 3.0])
 
 
 def judge(record, score_scale, train, test, **others):
@@ -30,13 +28,13 @@ def judge(record, score_scale, train, test, **others):
     ("final", "outcome"), [(89.9, "learned"), (90.1, "stalled"), (1e9, "stalled"), (np.nan, "diverged")]
 )
 def test_the_outcome_of_finite_gradients_depends_on_the_final_training_error(final, outcome):
-    assert judge(make_record(), MSE_SCALE, [200.0, final], [300.0, 50.0]).outcome == outcome
+    assert judge(RECORD, MSE_SCALE, [200.0, final], [300.0, 50.0]).outcome == outcome
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_non_finite_error_on_any_split_is_a_divergence(bad):
     for train, validation, test in ([bad, 1.0, 1.0], [1.0, bad, 1.0], [1.0, 1.0, bad]):
-        summary = judge(make_record(), MSE_SCALE, [train], [test], validation=[validation])
+        summary = judge(RECORD, MSE_SCALE, [train], [test], validation=[validation])
         assert summary.outcome == "diverged"
         assert all(map(math.isnan, summary.scores.values()))
 
@@ -58,18 +56,18 @@ def test_a_non_finite_weight_is_a_divergence_even_if_the_errors_are_finite():
     ],
 )
 def test_an_unknown_loss_is_not_a_divergence(score, has_loss, outcome, notes):
-    record = replace(make_record(), has_loss=np.full(3, has_loss))
+    record = replace(RECORD, has_loss=np.full(3, has_loss))
     summary = judge(record, ScoreScale(LoggedScore(score, -math.inf)), [nan], [nan])
     assert (summary.outcome, summary.notes) == (outcome, notes)
 
 
 def test_the_best_epoch_is_the_first_with_the_lowest_finite_error_counted_from_1():
-    summary = judge(make_record(), MSE_SCALE, [9.0] * 5, [np.inf, 4.0, 2.0, 2.0, np.nan])
+    summary = judge(RECORD, MSE_SCALE, [9.0] * 5, [np.inf, 4.0, 2.0, 2.0, np.nan])
     assert (summary.best_epoch, summary.best_score) == (3, 2.0)
 
 
 def test_validation_rows_determine_the_best_epoch_and_the_outcome():
-    summary = judge(make_record(), MSE_SCALE, [50.0, 10.0, 5.0], [70.0, 60.0, 40.0], validation=[91.0, 80.0, 95.0])
+    summary = judge(RECORD, MSE_SCALE, [50.0, 10.0, 5.0], [70.0, 60.0, 40.0], validation=[91.0, 80.0, 95.0])
     assert (summary.best_epoch, summary.best_score, summary.outcome) == (2, 80.0, "stalled")
     assert dict(summary.scores) == {"train": 5.0, "validation": 95.0, "test": 40.0}
     metrics = summary.metrics()
@@ -79,12 +77,12 @@ def test_validation_rows_determine_the_best_epoch_and_the_outcome():
 
 @pytest.mark.parametrize(("validation", "solved"), [([0.5, 0.98], False), ([0.99, 0.5], True)])
 def test_validation_examples_determine_whether_a_task_is_solved(validation, solved):
-    assert judge(make_record(), ACCURACY_SCALE, [0.9, 1.0], [1.0, 1.0], validation=validation).solved == solved
+    assert judge(RECORD, ACCURACY_SCALE, [0.9, 1.0], [1.0, 1.0], validation=validation).solved == solved
 
 
 @pytest.mark.parametrize("test_curve", [[], [np.nan, np.inf]])
 def test_there_is_no_best_epoch_without_a_finite_error(test_curve):
-    summary = judge(make_record(), MSE_SCALE, [np.nan] * len(test_curve), test_curve)
+    summary = judge(RECORD, MSE_SCALE, [np.nan] * len(test_curve), test_curve)
     assert summary.outcome == "diverged"
     assert summary.best_epoch == 0
     assert math.isnan(summary.best_score)
@@ -92,7 +90,8 @@ def test_there_is_no_best_epoch_without_a_finite_error(test_curve):
 
 
 def test_a_run_that_learned_has_all_metrics():
-    summary = judge(make_record([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 2.0, 2.0]), MSE_SCALE, [9.0, 5.0], [8.0, 6.0])
+    record = make_record([1, 2, 3, 4], norms_clipped=[1, 2, 2, 2])
+    summary = judge(record, MSE_SCALE, [9.0, 5.0], [8.0, 6.0])
     assert summary.metrics() == pytest.approx(
         {
             "final/mse_train": 5.0,
@@ -112,7 +111,7 @@ def test_a_run_that_learned_has_all_metrics():
 
 
 def test_metrics_of_a_diverged_run_are_nan_or_omitted_but_never_infinite():
-    summary = judge(make_record([np.inf, np.nan], losses=[1.0, np.inf]), MSE_SCALE, [np.inf], [np.inf])
+    summary = judge(make_record([np.inf, np.nan], loss=[1.0, np.inf]), MSE_SCALE, [np.inf], [np.inf])
     metrics = summary.metrics()
     assert metrics == pytest.approx(
         {"final/mse_train": nan, "final/mse_test": nan, "grad/skip_count": 0.0}, nan_ok=True
@@ -120,7 +119,7 @@ def test_metrics_of_a_diverged_run_are_nan_or_omitted_but_never_infinite():
 
 
 def test_tags_of_a_diverged_run_give_the_step_the_epoch_and_the_place():
-    tags = judge(make_record(losses=[1.0, 1.0, np.nan]), MSE_SCALE, [np.nan], [np.nan]).tags()
+    tags = judge(make_record([1.0, 2.0, 3.0], loss=[1.0, 1.0, np.nan]), MSE_SCALE, [np.nan], [np.nan]).tags()
     assert tags == {"outcome": "diverged", "diverged_step": "3", "diverged_epoch": "2", "diverged_in": "loss"}
 
 
@@ -133,13 +132,13 @@ def test_a_divergence_of_only_the_score_has_a_place():
 @pytest.mark.parametrize(
     ("record", "note"),
     [
-        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0]), "2 finite gradients were set to zero, first at step 2"),
-        (make_record([1.0, 2.0, 3.0], [1.0, 0.0, 0.0], skipped=[0, 1, 1]), "2 updates were skipped, first at step 2"),
-        (make_record([1.0, 2.0], skipped=[1, 1], scaler_skipped=[0, 1]), "2 updates were skipped, 1 of them by the"),
-        (make_record([1.0, 2.0], skipped=[0, 1]), "1 update was skipped, first at step 2"),
-        (make_record([1.0, 2.0, 3.0], nonfinite=[0, 3, 0]), "1 step had a non-finite gradient"),
-        (make_record([1.0, 0.0, 0.0]), "every gradient is zero from step 2 on: the network is dead or saturated"),
-        (make_record([0.0, 0.0, 0.0]), "every gradient is zero from step 1 on: the network is dead or saturated"),
+        (make_record([1, 2, 3], norms_clipped=[1, 0, 0]), "2 finite gradients were set to zero, first at step 2"),
+        (make_record([1, 2, 3], norms_clipped=[1, 0, 0], skipped=[0, 1, 1]), "2 updates were skipped, first at step 2"),
+        (make_record([1, 2], skipped=[1, 1], scaler_skipped=[0, 1]), "2 updates were skipped, 1 of them by the"),
+        (make_record([1, 2], skipped=[0, 1]), "1 update was skipped, first at step 2"),
+        (make_record([1, 2, 3], nonfinite=[0, 3, 0]), "1 step had a non-finite gradient"),
+        (make_record([1, 0, 0]), "every gradient is zero from step 2 on: the network is dead or saturated"),
+        (make_record([0, 0, 0]), "every gradient is zero from step 1 on: the network is dead or saturated"),
     ],
 )
 def test_gradients_that_are_zero_skipped_or_non_finite_are_noted(record, note):
@@ -156,7 +155,7 @@ def test_a_healthy_run_has_no_notes():
     [(0.30, 0.32, "stalled", False), (0.33, 0.98, "learned", False), (0.5, 0.99, "learned", True)],
 )
 def test_accuracy_is_judged_relative_to_chance_and_solved_by_its_best_epoch(final, best, outcome, solved):
-    summary = judge(make_record(), ACCURACY_SCALE, [0.25, final], [best, 0.3])
+    summary = judge(RECORD, ACCURACY_SCALE, [0.25, final], [best, 0.3])
     assert (summary.outcome, summary.solved, summary.best_score, summary.best_epoch) == (outcome, solved, best, 1)
     assert summary.metrics().keys() >= {"final/accuracy_train", "final/accuracy_test", "best/accuracy_test"}
     assert summary.tags() == {"outcome": outcome, "solved": str(solved).lower()}

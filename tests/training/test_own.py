@@ -16,6 +16,7 @@ from gradclip.training.components import build_components
 from gradclip.training.job import Job
 from gradclip.training.own_data import OwnData
 from gradclip.training.pipeline import train
+from tests.support.trainers import SILENT
 
 OWN = "tests.support.own."
 LIGHT = ("trainer.max_epochs=3", "trainer.progress_bar=false", "figures=false")
@@ -52,8 +53,7 @@ def test_a_module_trains_the_same_as_without_gradclip(package, run):
     found = run(module(package), data(package), "module.width=5", "seed=3", "clip=norm", "clip.value=0.5")
     lightning.seed_everything(3, verbose=False)
     batches, alone = getattr(own, f"{package}Batches")(), getattr(own, f"{package}Training")(width=5)
-    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = lightning.Trainer(max_epochs=3, accelerator="cpu", gradient_clip_val=0.5, num_sanity_val_steps=0, **quiet)
+    trainer = lightning.Trainer(**SILENT, max_epochs=3, gradient_clip_val=0.5)
     trainer.fit(alone, datamodule=batches)
     for name, weights in found.network.state_dict().items():
         assert torch.equal(weights, alone.state_dict()[name])

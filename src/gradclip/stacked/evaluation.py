@@ -18,7 +18,7 @@ from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.state import TrainState
 from gradclip.training.outcome import Curves
 
-Batch = tuple[Tensor, ...]  # inputs and targets
+Examples = tuple[Tensor, ...]  # inputs and targets
 EVALUATION_VALUES_GPU = 100_000_000  # input values of all replicas: few kernel launches, a few gigabytes
 
 
@@ -37,10 +37,10 @@ class StackedEvaluator:
         self.network = network
         unique = {id(data_set): data_set for data_set in data}
         loaders_of = {key: data_set.val_dataloader() for key, data_set in unique.items()}
-        self._examples: dict[Split, dict[Hashable, _Examples]] = {split: {} for split in data[0].splits}
+        self._examples: dict[Split, dict[Hashable, _SharedExamples]] = {split: {} for split in data[0].splits}
         for replica, data_set in enumerate(data):
             for split, loader in zip(data_set.splits, loaders_of[id(data_set)], strict=True):
-                shared = self._examples[split].setdefault(_examples_key(loader), _Examples(loader, network))
+                shared = self._examples[split].setdefault(_examples_key(loader), _SharedExamples(loader, network))
                 shared.replicas.append(replica)
         self._score_factors = np.array([_score_factor(one) for one in data])
         self._curves = {split: np.empty((len(data), epochs)) for split in data[0].splits}
@@ -75,14 +75,14 @@ class StackedEvaluator:
             scores[sums.rows] = sums.take_means()
         return scores
 
-    def _chunks(self, batch: Batch, replicas: int) -> Iterator[Batch]:
+    def _chunks(self, batch: Examples, replicas: int) -> Iterator[Examples]:
         """Split a batch to limit the memory of all replicas together."""
         values = EVALUATION_VALUES if self.network.options.device.type == "cpu" else EVALUATION_VALUES_GPU
         rows = max(1, values // (replicas * batch[0][0].numel()))
         return zip(*(torch.split(tensor, rows) for tensor in batch), strict=True)
 
 
-class _Examples:
+class _SharedExamples:
     """The examples of a split for the replicas that share them.
 
     Attributes:
@@ -100,7 +100,7 @@ class _Examples:
             self._sums = _ScoreSums(self._network, state, state.rows_of(self.replicas))
         return self._sums
 
-    def batches(self, epoch: int) -> Iterable[Batch]:
+    def batches(self, epoch: int) -> Iterable[Examples]:
         """Return the batches in an epoch, on the device."""
         sampler: Any = self._loader.sampler
         if not hasattr(sampler, "set_epoch"):
@@ -109,10 +109,10 @@ class _Examples:
         return map(self._on_device, self._loader)
 
     @cached_property
-    def _fixed_batches(self) -> list[Batch]:
+    def _fixed_batches(self) -> list[Examples]:
         return [*map(self._on_device, self._loader)]
 
-    def _on_device(self, batch: Batch) -> Batch:
+    def _on_device(self, batch: Examples) -> Examples:
         return tuple(map(self._network.options.convert, batch))
 
 

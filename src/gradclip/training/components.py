@@ -34,13 +34,7 @@ from gradclip.training.examples import build_data, build_data_module, smallest_b
 from gradclip.training.lightning_errors import lightning_errors
 from gradclip.training.logged_scores import LoggedScores
 from gradclip.training.outcome import Curves
-from gradclip.training.own import (
-    as_checkpoint,
-    build_own_callbacks,
-    build_own_module,
-    check_monitored,
-    package_of,
-)
+from gradclip.training.own import as_checkpoint, build_own_callbacks, build_own_module, check_monitored, package_of
 from gradclip.training.own_data import OwnData
 
 LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
@@ -122,8 +116,7 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     for callback in clipping:
         callback.check(module)
     own = build_own_callbacks(config.callbacks, package)
-    stopping = stopping_callbacks(config, data)
-    callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping, *own, RandomState()]
+    callbacks: list[Callback] = [monitor, hidden, *clipping, *stopping_callbacks(config, data), *own, RandomState()]
     logged = tuple(map(data.score_scale.score.by_epoch, data.splits))
     if not config.module:
         check_monitored(config.callbacks, logged)
