@@ -19,7 +19,7 @@ import psutil
 
 from gradclip import keys
 from gradclip.program import PROJECT_ROOT
-from gradclip.sweep.replica_runs import WRITTEN_TOGETHER
+from gradclip.sweep.replica_runs import RUNS_PER_TRANSACTION
 from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import Call, Point, RunEnd, RunStart, Store, now
@@ -71,7 +71,7 @@ def store_together(store: Store, count: int) -> None:
     curves = {f"curve_{number}": points for number in range(6)}
     with tempfile.TemporaryDirectory() as folder:
         starts, ends = [], []
-        for number in range(WRITTEN_TOGETHER):
+        for number in range(RUNS_PER_TRANSACTION):
             creation = uuid4().hex
             arguments = ("run", {"seed": str(number), keys.CREATION: creation}, None, now())
             create = Call(store, Operations.create_run.__name__, creation, arguments, f"{folder}/{number}")
@@ -111,8 +111,8 @@ def rows() -> Iterator[tuple[str, float, float]]:
         yield ("SQLite", *measure(partial(store_call_by_call, store)))
         yield ("SQLite, the end at once", *measure(partial(store_at_once, store)))
         run, rate = measure(partial(store_together, store))
-        name = f"SQLite, {WRITTEN_TOGETHER} runs together, as `vectorized` does it"
-        yield name, run / WRITTEN_TOGETHER, rate * WRITTEN_TOGETHER
+        name = f"SQLite, {RUNS_PER_TRANSACTION} runs together, as `vectorized` does it"
+        yield name, run / RUNS_PER_TRANSACTION, rate * RUNS_PER_TRANSACTION
     with tempfile.TemporaryDirectory() as folder, serve(Path(folder)) as address:
         yield ("server, with its client", *measure(partial(store_call_by_call, Store(address, "", "gradclip"))))
 

@@ -7,7 +7,7 @@ import pytest
 
 from gradclip.compare.edges import Edge, edge_lines, edges
 from gradclip.compare.grouping import group_runs
-from tests.support.comparisons import by_threshold, compared, first_seed
+from tests.support.comparisons import by_threshold, compared, shift_seeds
 
 TRAIN = "python src/train.py -m hydra/launcher=vectorized clip=norm"
 
@@ -21,7 +21,7 @@ def test_the_next_values_are_given_as_a_command() -> None:
 
 
 def test_the_smallest_value_is_an_edge_and_the_command_keeps_the_seeds() -> None:
-    runs = first_seed(by_threshold({"0.1": [1.0, 2.0], "1.0": [5.0, 6.0], "10.0": [9.0, 8.0]}), 7)
+    runs = shift_seeds(by_threshold({"0.1": [1.0, 2.0], "1.0": [5.0, 6.0], "10.0": [9.0, 8.0]}), 7)
     assert edge_lines(compared(runs)) == [
         "The best group has the smallest threshold tried (0.1). Try 0.03 and 0.01:",
         f"    {TRAIN} clip.value=0.03,0.01 seed=7,8",

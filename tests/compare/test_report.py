@@ -6,7 +6,7 @@ import pytest
 
 from gradclip.compare.design import design_lines, design_sentence
 from gradclip.compare.report import methods_note, print_findings, short_table, tables, verdicts
-from tests.support.comparisons import by_threshold, compared, ended_run, first_seed, validated
+from tests.support.comparisons import by_threshold, compared, ended_run, shift_seeds, validated
 
 
 def many_groups() -> list[str]:
@@ -70,8 +70,8 @@ def test_the_differences_that_a_design_can_show(seeds: int, tests: int | None, e
 @pytest.mark.parametrize("shared", [True, False])
 def test_the_smallest_possible_p_value_is_that_of_the_test(shared: bool) -> None:
     first, *others = ([*range(low, low + 6)] for low in (10, 20, 30))
-    good = by_threshold({"1.0": first})
-    found = compared([*(good if shared else first_seed(good, 50)), *by_threshold({"5.0": others[0], "9.0": others[1]})])
+    good = shift_seeds(by_threshold({"1.0": first}), 0 if shared else 50)
+    found = compared([*good, *by_threshold({"5.0": others[0], "9.0": others[1]})])
     assert [pair.paired for pair in found.pairs] == [shared, shared]
     (sentence,) = design_lines(found)
     assert f"{found.pairs[-1].p_value:.2g}" in sentence
@@ -103,7 +103,7 @@ def test_nothing_is_tested_if_every_other_group_has_one_run() -> None:
 def test_only_shared_seeds_count_in_paired_tests() -> None:
     scores = [*range(10, 20)]
     found = compared(
-        [*by_threshold({"1.0": scores}), *first_seed(by_threshold({"5.0": [2 * one for one in scores]}), 5)]
+        [*by_threshold({"1.0": scores}), *shift_seeds(by_threshold({"5.0": [2 * one for one in scores]}), 5)]
     )
     assert found.pairs[0].p_value == 2 / 2**5  # exact, although the groups have 15 seeds together
     assert design_lines(found) == [

@@ -14,7 +14,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-PATIENCE = 300  # seconds to wait for the content of a page; the machine may be busy
+TIMEOUT = 300  # seconds to wait for the content of a page; the machine may be busy
 ROWS = """return [...document.querySelectorAll('.ag-center-cols-container .ag-row')].map(row => {
   const names = document.querySelector(`.ag-pinned-left-cols-container [row-id="${row.getAttribute('row-id')}"]`)
   const cells = [...names.querySelectorAll('[col-id]'), ...row.querySelectorAll('[col-id]')]
@@ -48,7 +48,7 @@ class Browser:
 
     def wait(self, condition: Callable[[], Any]) -> Any:
         """Wait until a condition is true and return its value; errors are ignored while the page is being drawn."""
-        waiting = WebDriverWait(self.driver, PATIENCE, ignored_exceptions=(WebDriverException, IndexError))
+        waiting = WebDriverWait(self.driver, TIMEOUT, ignored_exceptions=(WebDriverException, IndexError))
         return waiting.until(lambda _: condition())
 
     def text(self) -> str:

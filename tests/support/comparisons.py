@@ -53,6 +53,6 @@ def compared(
     return Comparison(selection, data, grouping, metric, 1.0, summaries, compare_with_best(summaries))
 
 
-def first_seed(runs: Sequence[StoredRun], seed: int) -> list[StoredRun]:
-    """Return the runs with all seeds increased by ``seed``."""
-    return [replace(run, parameters=run.parameters | {"seed": str(int(run.parameters["seed"]) + seed)}) for run in runs]
+def shift_seeds(runs: Sequence[StoredRun], by: int) -> list[StoredRun]:
+    """Return the runs with all seeds increased."""
+    return [replace(run, parameters=run.parameters | {"seed": str(int(run.parameters["seed"]) + by)}) for run in runs]

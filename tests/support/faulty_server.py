@@ -128,6 +128,7 @@ def main(port: str, address: str, *faults: str) -> None:
 @contextmanager
 def faulty(address: str, *faults: str, port: int | None = None) -> Iterator[str]:
     """Start the proxy in front of a server and yield the proxy's address."""
+    assert FAULTS.keys() >= set(faults)
     port = port or free_port()
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.support.faulty_server", str(port), address, *faults], cwd=ROOT

@@ -11,7 +11,7 @@ import pytest
 from gradclip import keys
 from gradclip.config.composition import compose_config
 from gradclip.errors import TrackingError
-from gradclip.sweep.results import FILE, JobResult, read_results
+from gradclip.sweep.results import RESULT_FILE, JobResult, read_results
 from gradclip.tracking.stored_runs import StoredRun
 from gradclip.training.job import Job
 
@@ -26,7 +26,7 @@ def test_a_result_that_cannot_be_written_prints_one_line_and_counts_as_failed(
 
     monkeypatch.setattr(Path, "write_text", write_text)
     JobResult(1, "norm=1.0 seed=1", outcome="learned").write(tmp_path / "1")
-    line = f"error: {tmp_path}/1/{FILE}: cannot be written: No space left on device\n"
+    line = f"error: {tmp_path}/1/{RESULT_FILE}: cannot be written: No space left on device\n"
     assert capsys.readouterr().err == line
     first, second = read_results(tmp_path)
     assert (first.name, first.outcome) == ("norm=1.0 seed=0", "learned")
@@ -36,16 +36,16 @@ def test_a_result_that_cannot_be_written_prints_one_line_and_counts_as_failed(
 
 def test_an_empty_result_file_is_named(tmp_path: Path) -> None:
     JobResult(0, "norm=1.0 seed=0").write(tmp_path / "0")
-    (tmp_path / "0" / FILE).write_text("")
-    with pytest.raises(TrackingError, match=rf"0/{FILE}: is damaged or cannot be read \(it is empty\)"):
+    (tmp_path / "0" / RESULT_FILE).write_text("")
+    with pytest.raises(TrackingError, match=rf"0/{RESULT_FILE}: is damaged or cannot be read \(it is empty\)"):
         read_results(tmp_path)
 
 
 def test_a_result_file_of_another_version_is_named(tmp_path: Path) -> None:
     JobResult(0, "norm=1.0 seed=0").write(tmp_path / "0")
-    path = tmp_path / "0" / FILE
+    path = tmp_path / "0" / RESULT_FILE
     path.write_text(json.dumps(json.loads(path.read_text()) | {"score_test": 1.0}))
-    message = rf"0/{FILE}: written by another version of gradclip: unknown field 'score_test'; train again in another"
+    message = rf"0/{RESULT_FILE}: written by another version of gradclip: unknown field 'score_test'; train again in"
     with pytest.raises(TrackingError, match=message):
         read_results(tmp_path)
 

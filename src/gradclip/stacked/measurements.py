@@ -46,7 +46,7 @@ class StackedMeasurements:
     def __init__(self, parameters: Tensor, sizes: Sequence[int], *, multiplies: bool, changes_direction: bool) -> None:
         self.sizes, self.wide = list(sizes), wide_type(parameters)
         self.multiplies, self.changes_direction = multiplies, changes_direction
-        self.kept_at_most = _steps_together(parameters)
+        self.max_kept = _steps_per_measurement(parameters)
         self._kept: list[StackedStep] = []  # steps that are not measured yet
         self._due: list[bool] = []  # whether the change of the weights in each is measured
         self._weights = [parameters.clone()]  # before the first kept step, and after each
@@ -63,7 +63,7 @@ class StackedMeasurements:
         self._kept.append(step)
         self._due.append(measures_update)
         self._weights.append(parameters.clone())
-        if len(self._kept) == self.kept_at_most:
+        if len(self._kept) == self.max_kept:
             self._measure()
 
     def take(self) -> tuple[Tensor, Tensor]:
@@ -81,14 +81,14 @@ class StackedMeasurements:
 
     def _measure(self) -> None:
         """Measure the kept steps and discard them."""
-        kept_scalars, gradients, clipped = map(_together, zip(*self._kept, strict=True))
+        kept_scalars, gradients, clipped = map(_stack_steps, zip(*self._kept, strict=True))
         loss, inputs, targets, skipped = kept_scalars.to(self.wide).unbind(dim=1)
         norms = self._norms(gradients)
         max_abs = torch.maximum(gradients.amax(dim=2), -gradients.amin(dim=2))
         norms_clipped, product = self._measure_clipped(gradients, clipped, norms)
         skipped = skipped * (norms != 0).any(dim=2)  # without a gradient there is no update to skip
         scalars = (loss, inputs, targets, skipped, max_abs.to(self.wide), product)
-        norms_of_weights, updates = self._norms(_together(self._weights[1:])), self._update_norms()
+        norms_of_weights, updates = self._norms(_stack_steps(self._weights[1:])), self._update_norms()
         matrices = (self._nonfinite(gradients, max_abs), norms, norms_clipped, norms_of_weights, updates)
         self._measured.append((torch.stack(scalars), torch.stack(matrices)))
         self._kept, self._due, self._weights = [], [], self._weights[-1:]
@@ -116,17 +116,17 @@ class StackedMeasurements:
         """Return the norms of the weight changes in the kept steps; NaN if not measured."""
         pairs = zip(pairwise(self._weights), self._due, strict=True)
         changes = [after - before for (before, after), due in pairs if due]
-        norms = iter(self._norms(_together(changes)) if changes else ())
+        norms = iter(self._norms(_stack_steps(changes)) if changes else ())
         unknown = self._weights[0].new_full((len(self._weights[0]), len(self.sizes)), torch.nan, dtype=self.wide)
         return torch.stack([next(norms) if due else unknown for due in self._due])
 
 
-def _together(tensors: Sequence[Tensor]) -> Tensor:
+def _stack_steps(tensors: Sequence[Tensor]) -> Tensor:
     """Stack tensors of several steps, ``[steps, ...]``; the tensor of a single step is not copied."""
     return torch.stack(list(tensors)) if len(tensors) > 1 else tensors[0][None]
 
 
-def _steps_together(parameters: Tensor) -> int:
+def _steps_per_measurement(parameters: Tensor) -> int:
     """Return how many steps are measured together, a divisor of FLUSH_EVERY."""
     limit = KEPT_BYTES if parameters.is_cpu else KEPT_BYTES_GPU
     fitting = max(1, limit // (parameters.numel() * parameters.element_size()))

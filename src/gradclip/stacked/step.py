@@ -49,7 +49,7 @@ class StackedOptimizerStep:
         self, config: TrainConfig, clipper: StackedClipper, state: TrainState, batches: StackedBatches, factors: Tensor
     ) -> None:
         self.clipper, self.state, self.factors = clipper, state, factors
-        self._width, self._read = batches.tensors_per_batch, batches.reader(state.ids)
+        self._tensors_per_batch, self._read = batches.tensors_per_batch, batches.reader(state.ids)
         self._accumulated = config.trainer.accumulate_grad_batches
         self._take_step, _ = OPTIMIZERS[config.parts.optimizer.name]
         self._settings = config.parts.optimizer.model_dump(exclude={"name"})
@@ -69,12 +69,14 @@ class StackedOptimizerStep:
 
     def _gradients(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Return gradients, losses and the largest magnitudes of inputs and targets, over all batches of the step."""
-        gradients, losses, max_abs = self._gradients_of_batch(tensors[: self._width])
-        for start in range(self._width, len(tensors), self._width):
-            more = self._gradients_of_batch(tensors[start : start + self._width])
+        size = self._tensors_per_batch
+        first, *others = [tensors[start : start + size] for start in range(0, len(tensors), size)]
+        gradients, losses, max_abs = self._gradients_of_batch(first)
+        for batch in others:
+            more = self._gradients_of_batch(batch)
             gradients, losses, max_abs = gradients + more[0], losses + more[1], torch.maximum(max_abs, more[2])
         if self._accumulated > 1:
-            gradients, losses = gradients / self._accumulated, losses / (len(tensors) // self._width)
+            gradients, losses = gradients / self._accumulated, losses / (1 + len(others))
         return gradients, losses, max_abs
 
     def _gradients_of_batch(self, tensors: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:

@@ -11,7 +11,7 @@ from gradclip.config.overrides import as_typed, multirun_name, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError, disk_errors
 from gradclip.program import command_line
-from gradclip.sweep.results import FILE
+from gradclip.sweep.results import RESULT_FILE
 from gradclip.sweep.search.report import NOTE, SEARCH_FOLDER
 from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.files import read_note
@@ -44,7 +44,7 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
 
 def remove_results(folder: Path) -> None:
     """Remove files of an earlier command that would stop this one, or would count as its results."""
-    results = (STOP_FILE, TABLES_FILE, PAGE_FILE, f"{SEARCH_FOLDER}/{NOTE}", f"*/{FILE}")
+    results = (STOP_FILE, TABLES_FILE, PAGE_FILE, f"{SEARCH_FOLDER}/{NOTE}", f"*/{RESULT_FILE}")
     for path in (path for name in results for path in folder.glob(name)):
         path.unlink()
 

@@ -23,7 +23,7 @@ from gradclip.tracking.records import MULTIRUN_FILE
 from gradclip.training.job import Job
 from gradclip.training.start import train_job
 
-MANY = 6  # with this many jobs, a hint about stacking is printed
+MIN_JOBS_FOR_HINT = 6  # about stacking: each job takes seconds to start
 
 
 def run_one_of_many(config: DictConfig) -> None:
@@ -51,9 +51,9 @@ def run_one_of_many(config: DictConfig) -> None:
 
 
 def print_hint(config: TrainConfig, multirun: Path) -> None:
-    """Print that the jobs could be stacked, if there are many and each takes seconds to start."""
+    """Print that the jobs could be stacked, if there are many."""
     jobs = count_jobs(multirun)
-    if jobs is not None and jobs >= MANY and not refusal(config):
+    if jobs is not None and jobs >= MIN_JOBS_FOR_HINT and not refusal(config):
         print(f"{jobs} jobs run separately; hydra/launcher=vectorized trains them together, which is faster")
 
 

@@ -29,8 +29,8 @@ from gradclip.training.outcome import Summary
 from gradclip.training.result import Result
 
 T = TypeVar("T")
-FILES_AT_ONCE = 4  # runs written in parallel: encoding releases the GIL, and disk writes overlap
-WRITTEN_TOGETHER = 200  # runs per transaction: many share its cost, and other processes write in between
+WRITER_THREADS = 4  # encoding releases the GIL, and disk writes overlap
+RUNS_PER_TRANSACTION = 200  # many share its cost, and other processes write in between
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class ReplicaRuns:
 
     def begin(self, trainings: Iterable[tuple[Job, TrainingData]]) -> None:
         """Create the runs of replicas that start, from their jobs and data."""
-        for some in _in_blocks(trainings):
+        for some in _batches(trainings):
             begun = []
             for job, data in some:
                 run = make_run(job, self.lock) if job.config.tracking.uri else None
@@ -85,8 +85,8 @@ class ReplicaRuns:
 
         The results come with the numbers of the jobs; the time is in milliseconds since 1970.
         """
-        with ThreadPoolExecutor(FILES_AT_ONCE) as writers:
-            for some in _in_blocks(results):
+        with ThreadPoolExecutor(WRITER_THREADS) as writers:
+            for some in _batches(results):
                 written = [self._write_files(writers, number, result) for number, result in some]
                 ended: list[tuple[FinishedReplica, RunEnd]] = []
                 try:
@@ -129,7 +129,7 @@ class ReplicaRuns:
 
     def finish(self) -> None:
         """Store figures and models of the best and the worst, wait for all writes, and write the jobs' results."""
-        with scratch_folder() as scratch, ThreadPoolExecutor(FILES_AT_ONCE) as writers:
+        with scratch_folder() as scratch, ThreadPoolExecutor(WRITER_THREADS) as writers:
             for replica in {one.job.number: one for one in (self._best, self._worst) if one}.values():
                 if replica.job.config.figures:
                     draw_figures(replica.job, replica.result)
@@ -151,10 +151,10 @@ class ReplicaRuns:
         return result_of(self._datasets[key])
 
 
-def _in_blocks(items: Iterable[T]) -> Iterator[list[T]]:
-    """Yield lists of the items that are written together."""
+def _batches(items: Iterable[T]) -> Iterator[list[T]]:
+    """Yield lists of the items that are written in one transaction."""
     iterator = iter(items)
-    while block := list(islice(iterator, WRITTEN_TOGETHER)):
+    while block := list(islice(iterator, RUNS_PER_TRANSACTION)):
         yield block
 
 

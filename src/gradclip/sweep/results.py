@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from gradclip.tracking.stored_runs import StoredRun
     from gradclip.training.outcome import Summary
 
-FILE = "result.json"
+RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -113,9 +113,9 @@ class JobResult:
 
     def write(self, folder: Path) -> None:
         """Write the result to the job's folder; a failure is printed, so that the other jobs continue."""
-        with failure_in_one_line(folder / FILE):
+        with failure_in_one_line(folder / RESULT_FILE):
             folder.mkdir(parents=True, exist_ok=True)
-            with whole_file(folder / FILE, lasting=False) as path:
+            with whole_file(folder / RESULT_FILE, lasting=False) as path:
                 path.write_text(json.dumps(asdict(self)))
                 sync_to_disk(path)  # so that it is complete after a power loss; syncing the folder too would take long
 
@@ -148,7 +148,7 @@ def job_message(job: JobResult) -> str:
 
 def count_results(folder: Path) -> int:
     """Return how many jobs of a multirun have ended so far."""
-    return sum(1 for _ in folder.glob(f"*/{FILE}"))
+    return sum(1 for _ in folder.glob(f"*/{RESULT_FILE}"))
 
 
 def read_results(folder: Path) -> list[JobResult]:
@@ -157,7 +157,7 @@ def read_results(folder: Path) -> list[JobResult]:
     Raises:
         TrackingError: a file is damaged or was written by another version.
     """
-    results = [_read(path) for path in folder.glob(f"*/{FILE}")]
+    results = [_read(path) for path in folder.glob(f"*/{RESULT_FILE}")]
     without = {int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()}
     without -= {result.number for result in results}
     results += [JobResult(number, f"job {number}", error="it left no result") for number in without]

@@ -10,7 +10,7 @@ from gradclip.config.schema import TrainConfig, has_effect
 from gradclip.stacked.varying import flatten_settings, may_vary
 from gradclip.training.job import Job
 
-FREE = {("data", "scale_target"), ("optimizer", "lr"), ("optimizer", "momentum"), ("optimizer", "weight_decay")}
+VARYING = {("data", "scale_target"), ("optimizer", "lr"), ("optimizer", "momentum"), ("optimizer", "weight_decay")}
 PRECISIONS = {"32-true", "64-true"}
 
 
@@ -35,16 +35,16 @@ def group(jobs: Sequence[Job]) -> list[list[Job]]:
     """Return the jobs in groups that can be stacked together."""
     groups: dict[str, list[Job]] = defaultdict(list)
     for job in jobs:
-        groups[json.dumps(_shape(job.config), sort_keys=True)].append(job)
+        groups[json.dumps(_common_settings(job.config), sort_keys=True)].append(job)
     return list(groups.values())
 
 
-def _shape(config: TrainConfig) -> Mapping[str, Any]:
+def _common_settings(config: TrainConfig) -> Mapping[str, Any]:
     """Return what stacked jobs have in common: all settings with an effect, except the seed and varying numbers."""
-    shape = {}
+    common = {}
     for path, value in flatten_settings(config.model_dump(exclude={"seed"})).items():
         name = ".".join(map(str, path))
         if has_effect(name):
-            is_free = path in FREE or (path[0] in {"clip", "threshold"} and may_vary(path, value))
-            shape[name] = "free" if is_free else value
-    return shape
+            varies = path in VARYING or (path[0] in {"clip", "threshold"} and may_vary(path, value))
+            common[name] = "varies" if varies else value
+    return common

@@ -16,7 +16,7 @@ DATA_HOOKS = (
     *("prepare_data", "setup", "teardown", "train_dataloader", "val_dataloader", "state_dict", "load_state_dict"),
     *("transfer_batch_to_device", "on_before_batch_transfer", "on_after_batch_transfer", "on_exception"),
 )
-OF_RATES = "lr-"  # prefix of the metrics of LearningRateMonitor
+RATE_PREFIX = "lr-"  # prefix of the metrics of LearningRateMonitor
 SomeCallback = TypeVar("SomeCallback", bound=Callback)
 
 
@@ -83,7 +83,7 @@ def check_monitored(settings: Mapping[str, OwnClass], metrics: Sequence[str]) ->
         return
     for name, one in settings.items():
         monitored = one.arguments.get("monitor")
-        is_logged = monitored is None or monitored in metrics or str(monitored).startswith(OF_RATES)
+        is_logged = monitored is None or monitored in metrics or str(monitored).startswith(RATE_PREFIX)
         if not is_logged and one.arguments.get("strict", True):
             raise ModelError(f"callbacks.{name}.monitor: got {monitored!r}; must be one of {', '.join(metrics)}")
 
