@@ -4,7 +4,7 @@ import gzip
 import io
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,33 +122,27 @@ def odd_parquets() -> dict[str, bytes]:
         "infinite": FRAME.assign(x=np.inf),
         "complex text": FRAME.assign(x=["1+2j"] * 60),
     }
-    changes: dict[str, Callable[[dict[str, Any]], Any]] = {
-        "metadata that is a string": lambda _: "nonsense",
-        "metadata that is a list": lambda _: [1],
-        "metadata without columns": lambda metadata: {**metadata, "columns": []},
-        "metadata of a missing index": lambda metadata: {**metadata, "index_columns": ["gone"]},
-        "metadata of a huge index": lambda metadata: {
-            **metadata,
-            "index_columns": [{"kind": "range", "name": None, "start": 0, "stop": 10**12, "step": 1}],
-        },
-        "metadata of an unknown type": lambda metadata: {
-            **metadata,
-            "columns": [
-                {**column, "pandas_type": "datetimetz", "numpy_type": "nope"} for column in metadata["columns"]
-            ],
-        },
-        "metadata of extension types": lambda metadata: {
-            **metadata,
-            "columns": [{**column, "numpy_type": "category", "metadata": {"a": 1}} for column in metadata["columns"]],
-        },
-    }
     table = pyarrow.Table.from_pandas(FRAME)
     metadata = json.loads(table.schema.metadata[b"pandas"])
+    columns, huge = metadata["columns"], {"kind": "range", "name": None, "start": 0, "stop": 10**12, "step": 1}
+    unknown = {"pandas_type": "datetimetz", "numpy_type": "nope"}
+    extension = {"numpy_type": "category", "metadata": {"a": 1}}
+    changes: dict[str, Any] = {
+        "metadata without columns": {"columns": []},
+        "metadata of a missing index": {"index_columns": ["gone"]},
+        "metadata of a huge index": {"index_columns": [huge]},
+        "metadata of an unknown type": {"columns": [column | unknown for column in columns]},
+        "metadata of extension types": {"columns": [column | extension for column in columns]},
+    }
+    texts = {name: json.dumps(metadata | change) for name, change in changes.items()} | {
+        "metadata that is a string": '"nonsense"',
+        "metadata that is a list": "[1]",
+        "metadata that is not JSON": "{",
+    }
     twice = pyarrow.Table.from_arrays([table["x"], table["y"], table["y"]], names=["x", "y", "y"])
     return {
         **{name: _parquet(frame) for name, frame in frames.items()},
-        **{name: _with_metadata(table, json.dumps(change(metadata))) for name, change in changes.items()},
-        "metadata that is not JSON": _with_metadata(table, "{"),
+        **{name: _written(table.replace_schema_metadata({"pandas": text})) for name, text in texts.items()},
         "the same name twice": _written(twice),
         "truncated": whole[:-20],
         "truncated at the start": whole[20:],
@@ -162,10 +156,6 @@ def odd_parquets() -> dict[str, bytes]:
 
 def _parquet(frame: pd.DataFrame) -> bytes:
     return _written(pyarrow.Table.from_pandas(frame))
-
-
-def _with_metadata(table: pyarrow.Table, metadata: str) -> bytes:
-    return _written(table.replace_schema_metadata({"pandas": metadata}))
 
 
 def _written(table: pyarrow.Table) -> bytes:
