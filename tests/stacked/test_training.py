@@ -150,6 +150,17 @@ def test_diverged_replicas_train_to_the_end_without_a_limit() -> None:
     assert len(result.record.step) == 32
 
 
+def test_training_stops_at_exactly_the_score_at_which_a_task_is_solved(tmp_path: Path) -> None:
+    settings = (DOUBLE, *ORDER, "model=gru", "clip=none", "trainer.max_epochs=4")
+    (whole,) = train_stacked([compose_config(settings)])
+    curve = whole.curves["validation"]
+    solved_at = curve.index(max(curve))
+    assert solved_at < 3
+    config = compose_config([*settings, "trainer.stop_when_solved=true", f"data.solved_at={max(curve)}"])
+    for result in (*train_stacked([config]), train_ordinarily(config, tmp_path)):
+        assert result.curves["validation"] == pytest.approx(curve[: solved_at + 1])
+
+
 def test_a_stable_training_agrees_in_float32_until_its_end(tmp_path: Path) -> None:
     config = compose_config(["clip=norm", "clip.value=1.0", "trainer.max_epochs=30"])
     stacked, ordinary = train_stacked([config])[0], train_ordinarily(config, tmp_path)

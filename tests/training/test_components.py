@@ -5,6 +5,7 @@ import warnings
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from gradclip.config.composition import compose_config
 from gradclip.data.score_scale import ScoreScale
@@ -26,7 +27,7 @@ def test_early_stopping_monitors_validation_examples_if_there_are_any(task, vali
     overrides = [f"data={task}", f"data.validation_sequences={validation_sequences}", "trainer.stop_when_solved=true"]
     config = compose_config([*overrides, "tracking=none"])
     (stopping,) = stopping_callbacks(config, build_data(config))
-    assert (stopping.monitor, stopping.stopping_threshold) == (monitored, config.data.solved_at)
+    assert (stopping.monitor, stopping.stopping_threshold) == (monitored, pytest.approx(config.data.solved_at))
 
 
 def test_importing_the_components_of_training_leaves_the_warning_filters_unchanged():
@@ -42,3 +43,5 @@ def test_early_stopping_knows_the_better_direction_without_a_baseline(score, mod
     data = SimpleNamespace(score_scale=ScoreScale(score, solved_at=0.9), choosing_split="test")
     (stopping,) = stopping_callbacks(config, data)
     assert stopping.mode == mode
+    stops = [bool(stopping.monitor_op(torch.tensor(value), stopping.stopping_threshold)) for value in (0.89, 0.9, 0.91)]
+    assert stops == [mode == "min", True, mode == "max"]

@@ -160,9 +160,9 @@ class StackedTraining:
             return np.zeros_like(self._is_active)
         data, score_scale = self.replicas[0].data, self.replicas[0].data.score_scale
         assert score_scale.solved_at is not None
-        better = operator.gt if score_scale.score.higher_is_better else operator.lt
+        reaches = operator.ge if score_scale.score.higher_is_better else operator.le
         scores = self.evaluator.scores(data.choosing_split, epoch)[self.state.ids.numpy()]
-        ends: Booleans = self._is_active & better(scores, score_scale.solved_at)
+        ends: Booleans = self._is_active & reaches(scores, score_scale.solved_at)
         return ends
 
     def _end(self, ends: Booleans, epoch: int, is_complete: bool = True) -> Iterator[tuple[int, Result]]:

@@ -92,7 +92,7 @@ class ReplicaRuns:
                 try:
                     for (number, result), files in zip(some, written, strict=True):
                         files.result()  # raises if the disk is full, which must not lose the runs before this one
-                        ended.append(self._end(number, result, end_time))
+                        ended.append(self._end_replica(number, result, end_time))
                 finally:
                     complete_together([(replica.run, run_end) for replica, run_end in ended if replica.run])
                 if self.keep_all:
@@ -102,7 +102,8 @@ class ReplicaRuns:
         result.explosion  # noqa: B018  # computed once, before two threads use it
         return writers.submit(write_result, self._begun[number][0], result)
 
-    def _end(self, number: int, result: Result, end_time: int) -> tuple[FinishedReplica, RunEnd]:
+    def _end_replica(self, number: int, result: Result, end_time: int) -> tuple[FinishedReplica, RunEnd]:
+        """Draw the figures of a replica, if all replicas have them; return it with what its run ends with."""
         job, run = self._begun[number]
         summary, config = result.summary, job.config
         if self.keep_all and config.figures:

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytorch_lightning
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
@@ -252,6 +253,8 @@ def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlySto
     score_scale = data.score_scale
     if not config.trainer.stop_when_solved:
         return []
-    mode = "max" if score_scale.score.higher_is_better else "min"
-    monitored, mark = score_scale.score.by_epoch(data.choosing_split), score_scale.solved_at
-    return [EarlyStopping(monitored, mode=mode, stopping_threshold=mark, patience=NEVER, check_finite=False)]
+    mode, worst = ("max", -np.inf) if score_scale.score.higher_is_better else ("min", np.inf)
+    # EarlyStopping stops only beyond its threshold, but a score at solved_at counts as solved, too.
+    threshold = float(np.nextafter(np.float32(score_scale.solved_at), np.float32(worst)))
+    monitored = score_scale.score.by_epoch(data.choosing_split)
+    return [EarlyStopping(monitored, mode=mode, stopping_threshold=threshold, patience=NEVER, check_finite=False)]

@@ -40,30 +40,35 @@ class OwnData(TrainingData):
         Raises:
             DataError: the batch cannot be loaded, or gradclip's networks cannot train on it.
         """
-        got = f"data._target_: got {self.source!r}"
         if self.splits == ("train",):
             needed = " or ".join(SCORED.values())
-            raise DataError(f"{got}; it has no {needed}, one of which is needed to score a network")
+            raise self._error(f"it has no {needed}, one of which is needed to score a network")
         try:
             with torch.random.fork_rng():
                 self.own.prepare_data()
                 self.setup("fit")
                 batch, loaders = next(iter(self.own.train_dataloader())), self.scored_loaders()[1:]
         except Exception as error:  # a user's class may raise anything
-            raise DataError(f"{got}; its batches cannot be loaded: {first_line(error)}") from error
+            raise self._error(f"its batches cannot be loaded: {first_line(error)}") from error
         for split, loader in zip(self.splits[1:], loaders, strict=True):
             if isinstance(loader, list | tuple):
-                raise DataError(f"{got}; its {SCORED[split]} returns several loaders; must be one")
+                raise self._error(f"its {SCORED[split]} returns several loaders; must be one")
         if not (isinstance(batch, list | tuple) and len(batch) == 2 and all(isinstance(one, Tensor) for one in batch)):
-            raise DataError(f"{got}; gradclip's networks need batches of two tensors, inputs and target")
+            raise self._error("gradclip's networks need batches of two tensors, inputs and target")
         inputs, target = batch
+        self._check_types(inputs, target)
+        return inputs, target
+
+    def _check_types(self, inputs: Tensor, target: Tensor) -> None:
         if self.is_classification == target.is_floating_point() or not inputs.is_floating_point():
             needed = "integer classes" if self.is_classification else "floats (for classes, set loss=cross_entropy)"
             types = f"its inputs are {inputs.dtype} and its target {target.dtype}"
-            raise DataError(f"{got}; {types}; inputs must be floats, and the target {needed}")
+            raise self._error(f"{types}; inputs must be floats, and the target {needed}")
         if not self.is_classification and target.ndim < 2:
-            raise DataError(f"{got}; its target has the shape {list(target.shape)}; must be [rows, outputs]")
-        return inputs, target
+            raise self._error(f"its target has the shape {list(target.shape)}; must be [rows, outputs]")
+
+    def _error(self, what: str) -> DataError:
+        return DataError(f"data._target_: got {self.source!r}; {what}")
 
     @property
     def shape(self) -> DataShape:
@@ -77,7 +82,7 @@ class OwnData(TrainingData):
             return DataShape(tuple(inputs.shape[1:]), tuple(target.shape[1:]))
         classes = getattr(self.own, "num_classes", None)
         if not isinstance(classes, int):
-            raise DataError(f"data._target_: got {self.source!r}; loss=cross_entropy needs its integer num_classes")
+            raise self._error("loss=cross_entropy needs its integer num_classes")
         return DataShape(tuple(inputs.shape[1:]), (*target.shape[1:], classes))
 
     @property
