@@ -30,11 +30,6 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Set up both launchers; the launcher of the chunks runs each chunk as one job.
 
-        Args:
-            hydra_context: Hydra's context.
-            task_function: function that runs a job.
-            config: config of the multirun.
-
         Raises:
             ConfigError: the size of a chunk is out of range.
         """
