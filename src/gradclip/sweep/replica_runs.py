@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
@@ -49,24 +49,22 @@ class FinishedReplica:
         return score if np.isfinite(score) else -np.inf
 
 
-@dataclass
 class ReplicaRuns:
     """The runs of all replicas of a multirun.
 
-    Attributes:
+    Args:
         points: approximate number of points stored for each per-step curve.
         keep_all: whether every run has figures and a model, or only the best and the worst.
         lock: lock file that this process holds while it trains the replicas.
     """
 
-    points: int
-    keep_all: bool
-    lock: Path
-    _begun: dict[int, tuple[Job, TrackedRun | None]] = field(default_factory=dict)
-    _finished: list[tuple[Job, TrackedRun | None, Summary]] = field(default_factory=list)
-    _best: FinishedReplica | None = None
-    _worst: FinishedReplica | None = None
-    _datasets: dict[tuple[Store, str], Future[Sequence[DatasetDescription]]] = field(default_factory=dict)
+    def __init__(self, points: int, keep_all: bool, lock: Path) -> None:
+        self.points, self.keep_all, self.lock = points, keep_all, lock
+        self._begun: dict[int, tuple[Job, TrackedRun | None]] = {}  # by number of the job
+        self._finished: list[tuple[Job, TrackedRun | None, Summary]] = []
+        self._best: FinishedReplica | None = None
+        self._worst: FinishedReplica | None = None
+        self._datasets: dict[tuple[Store, str], Future[Sequence[DatasetDescription]]] = {}
 
     def begin(self, trainings: Iterable[tuple[Job, TrainingData]]) -> None:
         """Create the runs of replicas that start, from their jobs and data."""
