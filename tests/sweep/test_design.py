@@ -1,12 +1,13 @@
 """The design of a multirun, and what its comparison can detect."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
-from gradclip.sweep.design import count_groups, design_lines, print_design
+from gradclip.sweep.design import count_groups, print_design
 
 
 @pytest.mark.parametrize(
@@ -24,22 +25,24 @@ def test_groups_and_seeds_are_counted(typed: list[str], expected: tuple[int, int
     assert count_groups(OverridesParser.create().parse_overrides(typed)) == expected
 
 
-def config(target: str, *typed: str, **params: str) -> DictConfig:
-    sweeper = {"_target_": target, "params": params}
-    return OmegaConf.create({"hydra": {"sweeper": sweeper, "overrides": {"task": list(typed)}}})
+@pytest.fixture
+def design(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Return a function that returns what is printed on the design of a multirun."""
+
+    def design(target: str, *typed: str, **params: str) -> str:
+        hydra = {"sweeper": {"_target_": target, "params": params}, "overrides": {"task": list(typed)}}
+        OmegaConf.save({"hydra": hydra}, tmp_path / "multirun.yaml")
+        print_design(tmp_path)
+        return capsys.readouterr().out
+
+    return design
 
 
-def test_a_sweep_reports_in_advance_what_its_comparison_can_detect() -> None:
-    (line,) = design_lines(config("hydra.BasicSweeper", "seed=0,1", **{"clip.value": "1,2,3", "seed": "range(9)"}))
-    assert line.startswith("3 groups: 2 seeds cannot show a difference at the 5% level")
+def test_a_sweep_reports_in_advance_what_its_comparison_can_detect(design: Callable[..., str]) -> None:
+    printed = design("hydra.BasicSweeper", "seed=0,1", **{"clip.value": "1,2,3", "seed": "range(9)"})
+    assert printed.startswith("3 groups: 2 seeds cannot show a difference at the 5% level")
 
 
-def test_nothing_is_reported_for_a_single_group_or_a_search() -> None:
-    assert design_lines(config("hydra.BasicSweeper", "seed=0,1")) == []
-    assert design_lines(config("hydra_plugins.search_sweeper.SearchSweeper", "clip.value=interval(1,2)")) == []
-
-
-def test_a_single_group_prints_no_empty_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    OmegaConf.save(config("hydra.BasicSweeper", "seed=0,1"), tmp_path / "multirun.yaml")
-    print_design(tmp_path)
-    assert capsys.readouterr().out == ""
+def test_nothing_is_printed_for_a_single_group_or_a_search(design: Callable[..., str]) -> None:
+    assert design("hydra.BasicSweeper", "seed=0,1") == ""
+    assert design("hydra_plugins.search_sweeper.SearchSweeper", "clip.value=interval(1,2)") == ""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from gradclip.terminal import print_lines
 from gradclip.tracking.records import MULTIRUN_FILE
@@ -14,25 +14,20 @@ SEARCH = "search_sweeper"  # in the target of the search sweeper, whose jobs are
 
 
 def print_design(folder: Path) -> None:
-    """Print what the comparison of a multirun can detect; the first job calls this, once its settings are valid."""
-    for line in design_lines(OmegaConf.load(folder / MULTIRUN_FILE)):
-        print_lines(line)
+    """Print what the comparison of a multirun can detect; nothing for a search or a single group.
 
+    The first job calls this, once its settings are valid.
+    """
+    groups, seeds = count_groups(_overrides_of(folder) or [])
+    if groups > 1:
+        from gradclip.compare.design import design_sentence
 
-def design_lines(config: DictConfig | ListConfig) -> list[str]:
-    """Return what the comparison of a multirun can detect; nothing for a search or a single group."""
-    overrides = _overrides_of(config)
-    groups, seeds = count_groups(overrides or [])
-    if groups < 2:
-        return []
-    from gradclip.compare.design import design_sentence
-
-    return [f"{groups} groups: {design_sentence(seeds)}"]
+        print_lines(f"{groups} groups: {design_sentence(seeds)}")
 
 
 def count_jobs(folder: Path) -> int | None:
     """Return the number of jobs of a multirun; None for a search, whose jobs are not known in advance."""
-    overrides = _overrides_of(OmegaConf.load(folder / MULTIRUN_FILE))
+    overrides = _overrides_of(folder)
     return None if overrides is None else prod(_counts(overrides).values())
 
 
@@ -48,8 +43,9 @@ def count_groups(overrides: list[Override]) -> tuple[int, int]:
     return prod(count for name, count in counts.items() if name not in choosing_data), seeds
 
 
-def _overrides_of(config: DictConfig | ListConfig) -> list[Override] | None:
+def _overrides_of(folder: Path) -> list[Override] | None:
     """Return the overrides of a multirun, starting with those in its config; None for a search."""
+    config = OmegaConf.load(folder / MULTIRUN_FILE)
     if SEARCH in str(config.hydra.sweeper.get("_target_")):
         return None
     params = config.hydra.sweeper.get("params") or {}
