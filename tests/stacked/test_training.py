@@ -159,6 +159,7 @@ def test_training_stops_at_exactly_the_score_at_which_a_task_is_solved(tmp_path:
     config = compose_config([*settings, "trainer.stop_when_solved=true", f"data.solved_at={max(curve)}"])
     for result in (*train_stacked([config]), train_ordinarily(config, tmp_path)):
         assert result.curves["validation"] == pytest.approx(curve[: solved_at + 1])
+        assert result.summary.solved
 
 
 def test_a_stable_training_agrees_in_float32_until_its_end(tmp_path: Path) -> None:

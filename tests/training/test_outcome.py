@@ -165,3 +165,4 @@ def test_an_error_at_or_below_its_threshold_is_solved():
     score_scale = ScoreScale(MSE, baseline=1 / 6, solved_at=0.01)
     assert [score_scale.is_solved(error) for error in (0.009, 0.01, 0.011, math.nan)] == [True, True, False, False]
     assert MSE_SCALE.is_solved(0.0) is None
+    assert ScoreScale(ACCURACY, baseline=0.25, solved_at=0.9).is_solved(float(np.float32(0.9)))  # 0.89999998

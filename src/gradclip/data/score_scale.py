@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from gradclip.scores import Score
 
+ROUNDING = 1e-6  # of normalized scores, which are measured in float32
+
 
 @dataclass(frozen=True)
 class ScoreScale:
@@ -33,8 +35,8 @@ class ScoreScale:
         return (value - self.baseline) / (self.score.perfect - self.baseline)
 
     def is_solved(self, value: float) -> bool | None:
-        """Return whether a score reaches ``solved_at``; None if that is not set."""
-        return None if self.solved_at is None else self.normalized(value) >= self.normalized(self.solved_at)
+        """Return whether a score reaches ``solved_at``, up to rounding; None if that is not set."""
+        return None if self.solved_at is None else self.normalized(value) >= self.normalized(self.solved_at) - ROUNDING
 
     def best_index(self, values: Sequence[float]) -> int | None:
         """Return the index of the first best finite score; None if no score is finite."""

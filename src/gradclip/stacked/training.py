@@ -2,7 +2,6 @@
 
 import copy
 import ctypes
-import operator
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -158,11 +157,9 @@ class StackedTraining:
         """Return whether each replica in the state ends because it solved the problem."""
         if not self.config.trainer.stop_when_solved:
             return np.zeros_like(self._is_active)
-        data, score_scale = self.replicas[0].data, self.replicas[0].data.score_scale
-        assert score_scale.solved_at is not None
-        reaches = operator.ge if score_scale.score.higher_is_better else operator.le
+        data = self.replicas[0].data
         scores = self.evaluator.scores(data.choosing_split, epoch)[self.state.ids.numpy()]
-        ends: Booleans = self._is_active & reaches(scores, score_scale.solved_at)
+        ends: Booleans = self._is_active & [bool(data.score_scale.is_solved(score)) for score in scores]
         return ends
 
     def _end(self, ends: Booleans, epoch: int, is_complete: bool = True) -> Iterator[tuple[int, Result]]:
