@@ -60,7 +60,7 @@ def test_a_run_on_a_users_data_is_another_run_than_older_ones_that_stored_valida
     own = ["data._target_=my_data.Mine", "tracking=none"]
     ours, theirs = (compose_config([*own, *more]) for more in ([], ["module._target_=my_training.Module"]))
     now = [fingerprint(one) for one in (ours, theirs)]
-    monkeypatch.setattr(identity, "OwnData", type(None))
+    monkeypatch.setattr(identity, "OwnDataSettings", type(None))
     older = [fingerprint(one) for one in (ours, theirs)]
     assert now[0] != older[0]
     assert now[1] == older[1], "metrics of a module keep their names"

@@ -173,8 +173,8 @@ class SequenceData(TrainingData):
 
     def val_dataloader(self) -> list[Loader]:
         """Return the loaders of training, validation (if any) and test sequences."""
-        drawn = [(VALIDATION, self.validation_sequences)] if self.validation_sequences else []
-        others = [self._drawn_loader(stream, count) for stream, count in (*drawn, (TESTING, self.test_sequences))]
+        counts = {VALIDATION: self.validation_sequences, TESTING: self.test_sequences}
+        others = [self._drawn_loader(stream, count) for stream, count in counts.items() if count]
         if self.train_set is not None:
             return [evaluation_loader(self.train_set, self.shape.example), *others]
         generated = GeneratedSequences(self.task, TRAINING, self.seed, self.batch_size)

@@ -37,9 +37,9 @@ class Table:
         source: path of the file, or the call that generates the table.
         features: the input columns, one row per example; the index is the row in the file, counted from 0.
         target: the column to predict, unscaled.
-        categorical: names of the input columns to encode one-hot.
         rows: positions of the rows of each split: ``train``, ``validation`` (if any), ``test``.
         labels: the classes of the training rows in ascending order; None if the target is numeric.
+        categorical: names of the input columns to encode one-hot.
         fills_missing: whether missing inputs are filled in from the training rows.
         notes: messages to the user about how the table was read, one sentence each.
     """
@@ -48,9 +48,9 @@ class Table:
     source: str
     features: pd.DataFrame
     target: pd.Series
-    categorical: tuple[str, ...]
     rows: Mapping[Split, Rows]
     labels: tuple[Label, ...] | None = None
+    categorical: tuple[str, ...] = ()
     fills_missing: bool = False
     notes: tuple[str, ...] = ()
 
@@ -93,7 +93,6 @@ def regression(
         source=f"sklearn.datasets.make_regression({samples}, {features}, noise={noise}, random_state={random_state})",
         features=pd.DataFrame(inputs, columns=[f"x{column}" for column in range(features)]),
         target=pd.Series(target, name="y"),
-        categorical=(),
         rows=_split(samples, test_fraction, validation_fraction, _cut),
     )
 
@@ -116,7 +115,7 @@ def diabetes(test_fraction: float = 0.25, validation_fraction: float = 0.0, spli
     bunch = load_diabetes(as_frame=True, scaled=False)
     rows = _split(len(bunch.target), test_fraction, validation_fraction, partial(_draw, split_seed=split_seed))
     source = "sklearn.datasets.load_diabetes(scaled=False)"
-    return Table("diabetes", source, bunch.data.astype(float), bunch.target, (), rows)
+    return Table("diabetes", source, bunch.data.astype(float), bunch.target, rows)
 
 
 def wine(test_fraction: float = 0.25, validation_fraction: float = 0.0, split_seed: int = 0) -> Table:
@@ -139,7 +138,7 @@ def wine(test_fraction: float = 0.25, validation_fraction: float = 0.0, split_se
     draw = partial(_draw, split_seed=split_seed, labels=target)
     rows = _split(len(target), test_fraction, validation_fraction, draw)
     source = "sklearn.datasets.load_wine()"
-    return Table("wine", source, bunch.data, target, (), rows, labels_of(target.iloc[rows["train"]]))
+    return Table("wine", source, bunch.data, target, rows, labels_of(target.iloc[rows["train"]]))
 
 
 def table(

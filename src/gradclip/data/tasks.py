@@ -28,18 +28,18 @@ class Task:
         steps: time steps of a sequence.
         inputs: inputs at each time step.
         outputs: outputs of the network: the number of classes, or 1 for a real-valued target.
-        every_step: whether there is a target at every time step rather than one for the whole sequence.
         score_scale: the score, with its baseline and the value at which the task counts as solved.
         draw: takes a random generator and a number of sequences, and returns inputs ``[sequences, steps, inputs]`` and
             target: ``[sequences, 1]`` real-valued, ``[sequences]`` or ``[sequences, steps]`` of classes.
+        every_step: whether there is a target at every time step rather than one for the whole sequence.
     """
 
     steps: int
     inputs: int
     outputs: int
-    every_step: bool
     score_scale: ScoreScale
     draw: Draw
+    every_step: bool = False
 
 
 def adding(length: int, solved_at: float | None = None) -> Task:
@@ -107,7 +107,7 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
             sequence[np.arange(count), position] = order[:, number]
         return _one_hot(sequence, 6), order @ (1 << np.arange(symbols))
 
-    return Task(length, 6, 2**symbols, False, ScoreScale(ACCURACY, 0.5**symbols, solved_at), draw)
+    return Task(length, 6, 2**symbols, ScoreScale(ACCURACY, 0.5**symbols, solved_at), draw)
 
 
 def random_permutation(length: int, solved_at: float | None = None) -> Task:
@@ -128,7 +128,7 @@ def random_permutation(length: int, solved_at: float | None = None) -> Task:
         sequence[:, 0] = generator.integers(2, size=count)
         return _one_hot(sequence, 100), sequence[:, 0]
 
-    return Task(length, 100, 100, False, ScoreScale(ACCURACY, 0.5, solved_at), draw)
+    return Task(length, 100, 100, ScoreScale(ACCURACY, 0.5, solved_at), draw)
 
 
 def noiseless_memorization(length: int, values: int = 5, positions: int = 10, solved_at: float | None = None) -> Task:
@@ -195,7 +195,7 @@ def _marked_numbers(name: str, length: int, combine: np.ufunc, score_scale: Scor
             inputs[sequences, position, 0] = 1
         return inputs, combine(inputs[sequences, first, 1], inputs[sequences, second, 1])[:, None]
 
-    return Task(length, 2, 1, False, score_scale, draw)
+    return Task(length, 2, 1, score_scale, draw)
 
 
 def _recall(name: str, length: int, values: int, positions: int, solved_at: float | None, cue: int) -> Task:
@@ -212,7 +212,7 @@ def _recall(name: str, length: int, values: int, positions: int, solved_at: floa
         return _one_hot(sequence, values + 2), target
 
     chance = (steps - positions + positions / values) / steps
-    return Task(steps, values + 2, values + 1, True, ScoreScale(ACCURACY, chance, solved_at), draw)
+    return Task(steps, values + 2, values + 1, ScoreScale(ACCURACY, chance, solved_at), draw, every_step=True)
 
 
 def _one_hot(symbols: NDArray[np.int64], count: int) -> Inputs:
