@@ -12,7 +12,7 @@ from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.findings import Finding, find
 from gradclip.diagnosis.finite_statistics import null_nonfinite
 from gradclip.diagnosis.log import Training, as_log
-from gradclip.diagnosis.open_questions import unknown, unknown_of_run
+from gradclip.diagnosis.open_questions import open_questions
 from gradclip.diagnosis.remedy import Loop, Remedy
 from gradclip.diagnosis.suggestions import suggest
 from gradclip.telemetry.record import GradientRecord
@@ -106,6 +106,5 @@ def diagnose_evidence(evidence: Evidence, loop: Loop, probe: Evidence | None = N
         loop: form in which remedies are written.
         probe: evidence from a short run that measured norms; None without one.
     """
-    not_known = unknown(evidence) if evidence.training.command is None else unknown_of_run(evidence)
     remedies = suggest(probe or evidence, evidence)
-    return Diagnosis(tuple(find(evidence, probe)), tuple(remedies), tuple(not_known), loop)
+    return Diagnosis(tuple(find(evidence, probe)), tuple(remedies), tuple(open_questions(evidence)), loop)
