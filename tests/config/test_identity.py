@@ -4,24 +4,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 
 from gradclip.config import identity
 from gradclip.config.composition import compose_config, overrides_of
 from gradclip.config.identity import data_digest, data_identity, fingerprint
-from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig, flatten
 from gradclip.config.serialization import from_yaml, to_yaml
-from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
 
 FRAME = pd.DataFrame({"x": range(8), "y": range(8)})
 
 
 def config_of(path: str) -> TrainConfig:
-    register_resolvers()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return validate(compose("train", ["data=table", f"data.path={path}", "data.target=y", "tracking=none"]))
+    return compose_config(["data=table", f"data.path={path}", "data.target=y"])
 
 
 def test_a_folder_of_parquet_files_is_identified_by_its_content(tmp_path: Path) -> None:
