@@ -1,6 +1,7 @@
-"""Checks of a user's table before training; every error is one line that names the setting."""
+"""Checks of settings and of a user's table before training; every error is one line that names the setting."""
 
 from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,44 @@ LARGEST = float(np.finfo(np.float32).max)  # training is in float32
 FEW_VALUES = 20  # a text column with at most this number of different values is a category
 MOST_VALUES = 1000  # maximum number of values of a category; each becomes an input
 MOST_ENCODED = 10**8  # maximum number of cells of the one-hot encoding, 0.8 GB
+
+
+def check_count(setting: str, value: int, least: int = 1, multiple_of: int = 1) -> None:
+    """Refuse a value that is not a whole number, is too small, or is not a multiple of a number.
+
+    Raises:
+        DataError: it is such a value; the message has the setting, the value and what is allowed.
+
+    Example:
+        >>> check_count("data.horizon", 0)
+        Traceback (most recent call last):
+        gradclip.errors.DataError: data.horizon: got 0; must be a whole number of at least 1
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least or value % multiple_of:
+        kind = "whole number" if multiple_of == 1 else f"multiple of {multiple_of}"
+        raise DataError(f"{setting}: got {value!r}; must be a {kind} of at least {least}")
+
+
+def check_batch_size(batch_size: int, examples: int, kind: str) -> None:
+    """Refuse batches larger than the training split; ``kind`` says what its examples are, for the message.
+
+    Raises:
+        DataError: the batch size is not a whole number of at least 1, or there are fewer examples.
+    """
+    check_count("trainer.batch_size", batch_size)
+    if examples < batch_size:
+        raise DataError(f"trainer.batch_size: got {batch_size}; there are {examples} training {kind}")
+
+
+def check_fractions(test_fraction: float, validation_fraction: float) -> None:
+    """Refuse fractions of the rows that are below 0, or not below 1.
+
+    Raises:
+        DataError: a fraction is; the message has the setting, the value and what is allowed.
+    """
+    for setting, value in (("data.test_fraction", test_fraction), ("data.validation_fraction", validation_fraction)):
+        if not (isinstance(value, Real) and 0 <= value < 1):
+            raise DataError(f"{setting}: got {value!r}; must be at least 0 and below 1")
 
 
 def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_wine, make_regression
 from sklearn.model_selection import train_test_split
 
-from gradclip.data.checks import check_column_settings, check_encoded_size, check_values, find_categories, holds_classes
+from gradclip.data.checks import (
+    check_column_settings,
+    check_encoded_size,
+    check_fractions,
+    check_values,
+    find_categories,
+    holds_classes,
+)
 from gradclip.data.classes import Label, as_labels, labels_of
 from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
@@ -220,6 +227,7 @@ SOURCES: dict[str, Callable[..., Table]] = {
 
 def _split(count: int, test_fraction: float, validation_fraction: float, take: Take) -> dict[Split, Rows]:
     """Take the test rows from all rows, then the validation rows, if any, from the others; return the rows by split."""
+    check_fractions(test_fraction, validation_fraction)
     train, test = take(np.arange(count), "test", test_fraction)
     if validation_fraction == 0:
         return {"train": train, "test": test}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from gradclip.data.checks import check_column_settings, check_columns_exist, check_values
+from gradclip.data.checks import check_column_settings, check_columns_exist, check_count, check_fractions, check_values
 from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns
 from gradclip.data.sources import Rows, Table
@@ -79,13 +79,17 @@ def read_series(
         **form: ``delimiter``, ``decimal`` and ``encoding`` of a CSV file, see :func:`~gradclip.data.files.read_file`.
 
     Raises:
-        DataError: the file cannot be read, a column or a timestamp is not valid, a series is shorter than window and
-            horizon together, or a split has no window.
+        DataError: a number is out of range, the file cannot be read, a column or a timestamp is not valid, a series is
+            shorter than window and horizon together, or a split has no window.
     """
+    check_count("data.window", window)
+    check_count("data.horizon", horizon)
+    check_fractions(test_fraction, validation_fraction)
     file = Path(path).expanduser()
     frame, notes = read_file(file, **form)
-    check_columns_exist(frame, [("data.time", time), *([("data.group", group)] if group else [])])
-    others = [time, *([group] if group else []), *exclude]
+    grouping = [] if group is None else [group]
+    check_columns_exist(frame, [("data.time", time), *(("data.group", name) for name in grouping)])
+    others = [time, *grouping, *exclude]
     columns, left_out = input_columns(frame, others) if features is None else (list(features), ())
     check_column_settings(frame, columns, target, exclude=exclude)
     check_values(frame, columns, target, is_series=True)
