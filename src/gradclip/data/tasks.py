@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradclip.arrays import Integers
 from gradclip.data.checks import check_count
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import DataError
 from gradclip.scores import ACCURACY, MSE
 
 Inputs = NDArray[np.float32]
-Target = NDArray[np.float32] | NDArray[np.int64]
+Target = NDArray[np.float32] | Integers
 Draw = Callable[[np.random.Generator, int], tuple[Inputs, Target]]
 
 SYMBOL_TENTHS = {2: (1, 5), 3: (1, 3, 6)}  # tenths of the sequence that have an A or a B, by their number
@@ -217,5 +218,5 @@ def _recall(length: int, values: int, positions: int, solved_at: float | None, c
     return Task(steps, values + 2, values + 1, ScoreScale(ACCURACY, chance, solved_at), draw, every_step=True)
 
 
-def _one_hot(symbols: NDArray[np.int64], count: int) -> Inputs:
+def _one_hot(symbols: Integers, count: int) -> Inputs:
     return np.eye(count, dtype=np.float32).take(symbols, axis=0)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
+from gradclip.arrays import Integers
 from gradclip.data.checks import check_column_settings, check_columns_exist, check_count, check_fractions, check_values
 from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns
@@ -130,7 +130,7 @@ def _split(
     return rows, {split: ends[of_windows == number] for split, number in splits.items()}
 
 
-def _split_of_rows(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> NDArray[np.int64]:
+def _split_of_rows(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> Integers:
     """Return the split of each row as its index in ``SPLITS``; the splits are in order of time."""
     before_test = lengths - np.round(lengths * test_fraction).astype(int)
     trains = before_test - np.round(before_test * validation_fraction).astype(int)
@@ -157,7 +157,7 @@ def _check_lengths(
     raise DataError(f"data.window: {got}, at least {window + horizon} are needed")
 
 
-def _check_split(of_windows: NDArray[np.int64], test_fraction: float, validation_fraction: float) -> None:
+def _check_split(of_windows: Integers, test_fraction: float, validation_fraction: float) -> None:
     """Refuse fractions that leave a split without windows; ``of_windows`` has the split of each."""
     train, validation, test = np.bincount(of_windows, minlength=len(SPLITS))
     by_test = f"data.test_fraction: got {test_fraction}; leaves none of {len(of_windows)} windows"

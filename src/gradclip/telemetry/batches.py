@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
+
+from gradclip.arrays import Booleans, Floats
 
 MAX_TENSORS = 32  # tensors that are measured in one batch
 
@@ -42,7 +43,7 @@ def merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
     return _total([found for batch in batches for found in batch])
 
 
-def largest_of_batches(found: NDArray[np.float64], of_pair: NDArray[np.bool_]) -> NDArray[np.float64]:
+def largest_of_batches(found: Floats, of_pair: Booleans) -> Floats:
     """Return the largest magnitude of inputs and of targets, ``[2, steps]``; infinite if an element is not finite.
 
     Args:
