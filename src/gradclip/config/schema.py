@@ -57,11 +57,7 @@ class TrainConfig(Settings):
     @property
     def parts(self) -> Parts:
         """The parts of one of gradclip's own modules."""
-        assert self.model
-        assert self.loss
-        assert self.optimizer
-        assert self.schedule
-        return Parts(self.model, self.loss, self.optimizer, self.schedule)
+        return Parts(*(getattr(self, group) for group in Parts._fields))
 
     @model_validator(mode="after")
     def _has_module_or_parts(self) -> "TrainConfig":

@@ -31,7 +31,7 @@ from gradclip.scores import Split
 
 Rows = NDArray[np.intp]
 Take = Callable[[Rows, Split, float], tuple[Rows, Rows]]  # takes a fraction of the rows; returns the other rows first
-Task = Literal["auto", "regression", "classification"]
+TableTask = Literal["auto", "regression", "classification"]
 Missing = Literal["refuse", "drop", "median"]
 
 
@@ -151,7 +151,7 @@ def wine(test_fraction: float = 0.25, validation_fraction: float = 0.0, split_se
 def table(
     path: str,
     target: str,
-    task: Task = "auto",
+    task: TableTask = "auto",
     features: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     categorical: Sequence[str] = (),
@@ -183,7 +183,7 @@ def table(
         DataError: an option is unknown, the file cannot be read or has too few rows to split, a column does not exist,
             or values cannot be trained on; the message lists all such values.
     """
-    check_choice("data.task", task, get_args(Task), DataError)
+    check_choice("data.task", task, get_args(TableTask), DataError)
     check_choice("data.missing", missing, get_args(Missing), DataError)
     file = Path(path).expanduser()
     frame, notes = read_file(file, **form)

@@ -200,9 +200,8 @@ def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, 
     """
     shown = [column for column in columns if not column.endswith(EXTREMES)]
     found = {name: column for name in ALIASES if (column := _find(name, shown, names.get(name))) is not None}
-    for name, what in ((STEP, "steps"), (keys.GRAD_NORM, "gradient norms")):
+    for name, what, setting in ((STEP, "steps", "step_column"), (keys.GRAD_NORM, "gradient norms", "norm_column")):
         if name not in found:
-            setting = "step_column" if name == STEP else "norm_column"
             raise DataError(f"log: got no column of {what}; name one of {first_few(columns)} with {setting}=...")
     return found | dict(_find_layers(shown, names.get(f"{keys.GRAD_NORM}/*")))
 
