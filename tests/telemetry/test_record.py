@@ -88,18 +88,20 @@ def test_a_non_finite_loss_whose_gradient_an_overflow_zeroed_is_a_divergence():
 
 
 @pytest.mark.parametrize(
-    ("updates", "weights", "step"),
+    ("huge_from", "updates", "weights", "step"),
     [
-        ([1, 1, 0, np.nan, 0, 0], [1, 2, 2, 2, 2, 2], 3),
-        ([0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], 1),
-        ([1, 1, 0, 0, 0, 1], [1, 2, 2, 2, 2, 3], None),  # it moves again
-        ([1, 1, 0, np.nan, np.nan, np.nan], [1, 2, 2, 2, 2, 2], None),  # no later update is measured
-        ([np.nan] * 6, [1] * 6, None),
+        (1, [1, 1, 0, np.nan, 0, 0], [1, 2, 2, 2, 2, 2], 3),
+        (1, [1, 1, 0, 0, 0, 0], [1, 2, 3, 3, 3, 3], 4),  # its norm still changes in step 3
+        (1, [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], 1),
+        (3, [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], None),  # it never moved
+        (1, [1, 1, 0, 0, 0, 1], [1, 2, 2, 2, 2, 3], None),  # it moves again
+        (1, [1, 1, 0, np.nan, np.nan, np.nan], [1, 2, 2, 2, 2, 2], None),  # no later update is measured
     ],
 )
-def test_a_parameter_that_stops_moving_after_a_huge_gradient_is_a_divergence(updates, weights, step):
+def test_a_parameter_that_stops_moving_after_a_huge_gradient_is_a_divergence(huge_from, updates, weights, step):
     columns = {"updates": np.c_[np.ones(6), updates], "weights": np.c_[np.arange(6), weights]}
-    record = make_record(np.c_[np.ones(6), np.full(6, 1e19)], NAMES, **columns)
+    norms = np.where(np.arange(1, 7) >= huge_from, 1e19, 1.0)
+    record = make_record(np.c_[np.ones(6), norms], NAMES, **columns)
     expected = None if step is None else Divergence(step, (step + 1) // 2, "update bias")
     assert record.divergence == expected
 
