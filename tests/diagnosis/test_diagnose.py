@@ -187,7 +187,7 @@ def test_an_unknown_loop_is_refused() -> None:
     ({"step": [1], "a/grad_norm": [1.0], "b - grad_norm": [2.0], "c - grad_norm": [2.0]}, "got several columns"),
     ({"step": [1], "grad_norm": ["x"]}, "column 'grad_norm', row 1: got 'x'; must be a number"),
     ({"step": [1, 2], "grad_norm": [1.0]}, r"column 'step': got values of shape \(2,\); must be one number for"),
-    ({"step": [1], "grad_norm": [[1.0]]}, r"column 'grad_norm': got values of shape \(1, 1\); must be one number for each norm"),
+    ({"step": [1], "grad_norm": [[1.0]]}, r"column 'grad_norm': got values of shape \(1, 1\); must be one number"),
     ({"step": [1, 2], "grad_norm": [1.0, -2.0]}, "column 'grad_norm': got a negative norm; are these its logarithms"),
 ])  # fmt: skip
 def test_a_log_without_valid_steps_and_norms_is_refused(log: Log, message: str) -> None:
