@@ -97,7 +97,7 @@ def _in_table(name: str, inputs: np.ndarray, target: np.ndarray, config: TrainCo
     labels = None if np.issubdtype(target.dtype, np.floating) else labels_of(column.iloc[train])
     split: dict[Split, Rows] = {"train": train, "validation": validation, "test": test}
     scaling = config.data.model_dump(include={"scale_inputs", "scale_target"})
-    table = Table(name, "tests/benchmarks/league_problems.py", features, column, (), split, labels)
+    table = Table(name, "tests/benchmarks/league_problems.py", features, column, split, labels)
     return TabularData(table, config.trainer.batch_size, seed=config.seed, **scaling)
 
 

@@ -11,7 +11,7 @@ from gradclip.cli.predict import check_output, load_predictor, with_predictions
 from gradclip.config.composition import compose_config
 from gradclip.config.schema import PredictSettings
 from gradclip.config.tracking import TrackingSettings
-from gradclip.config.validation import check
+from gradclip.config.validation import validate_values
 from gradclip.data.sources import table
 from gradclip.data.tabular import TabularData
 from gradclip.errors import ConfigError, DataError
@@ -98,7 +98,7 @@ def test_the_output_must_be_another_file_in_an_existing_folder(tmp_path: Path, t
     def settings(output: Path) -> PredictSettings:
         values = {"run": "last", "output": str(output), "data": {"path": str(tmp_path / "new.csv")}}
         stored = tracking.model_copy(update={"uri": "sqlite:///store.db"}).model_dump()
-        return check(PredictSettings, values | {"tracking": stored})
+        return validate_values(PredictSettings, values | {"tracking": stored})
 
     assert check_output(settings(tmp_path / "out.csv")) == tmp_path / "out.csv"
     with pytest.raises(ConfigError, match=r"that is the input file, data\.path"):

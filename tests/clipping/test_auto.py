@@ -4,18 +4,9 @@ import torch
 
 from gradclip import Auto, Scheduled
 from gradclip.clipping.auto import _percentile
+from tests.support.clipping import clipped_norms
 
 NORMS = np.random.default_rng(0).lognormal(0, 2, 60)
-
-
-def clipped_norms(clipper, norms):
-    """Return the norm after clipping at each step, for gradients with the given norms."""
-    state, after = clipper.init({}), []
-    for norm in norms:
-        gradients = {"only": torch.tensor([norm * 0.6, norm * 0.8], dtype=torch.float64)}
-        _, state, report = clipper(gradients, gradients, state)
-        after.append(report.norm_clipped.item())
-    return after
 
 
 @pytest.mark.parametrize("percentile", [1.0, 10.0, 50.0, 99.0, 100.0])
@@ -31,12 +22,6 @@ def test_a_full_history_drops_the_oldest_norm():
 
 def test_the_first_gradient_is_not_clipped():
     assert clipped_norms(Auto(10.0), [1e6]) == [1e6]
-
-
-def test_non_finite_norms_do_not_enter_the_history():
-    with_bad = [*NORMS[:5], np.nan, np.inf, *NORMS[5:]]
-    kept = clipped_norms(Auto(10.0), with_bad)
-    assert kept[:5] + kept[7:] == pytest.approx(clipped_norms(Auto(10.0), NORMS))
 
 
 def test_a_percentile_scheduled_above_100_is_treated_as_100():

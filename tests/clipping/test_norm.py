@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gradclip import Norm
-from gradclip.clipping.base import rescale_in_place
+from gradclip.clipping.rescaling import rescale_in_place
 
 
 def clip(value, *gradients):
@@ -32,14 +32,6 @@ def test_a_norm_equal_to_the_threshold_is_not_clipped():
     assert not report.clipped
 
 
-@pytest.mark.parametrize("scale", [1.0, 1e3, 1e20])
-def test_the_direction_is_kept(scale):
-    gradients = [scale * torch.randn(20, 25, generator=torch.Generator().manual_seed(0)), scale * torch.ones(25)]
-    clipped, _ = clip(0.5, *gradients)
-    before, after = (torch.cat([tensor.flatten() for tensor in tensors]).double() for tensors in (gradients, clipped))
-    assert torch.cosine_similarity(before / scale, after, dim=0).item() == pytest.approx(1.0, abs=1e-12)
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("threshold", [0.1, 1.0, 1e6])
 def test_equals_torch_up_to_the_epsilon_that_torch_adds(dtype, threshold):
@@ -58,12 +50,6 @@ def test_finite_gradients_whose_squares_overflow_are_rescaled_and_not_zeroed():
     (clipped,), report = clip(1.0, [3e20, -4e20])
     torch.testing.assert_close(clipped, torch.tensor([0.6, -0.8]))
     assert report.norm.item() == pytest.approx(5e20)
-
-
-def test_a_nan_anywhere_makes_every_gradient_nan():
-    (first, second), _ = clip(1.0, [1.0, torch.nan], [2.0])
-    assert first.isnan().all()
-    assert second.isnan().all()
 
 
 def test_an_infinite_element_becomes_nan_and_the_others_become_zero_as_in_torch():

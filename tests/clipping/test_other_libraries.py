@@ -10,12 +10,10 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 from gradclip import Skip
 from gradclip.clipping.build import make_clipper
-from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
-from gradclip.config.validation import validate
+from gradclip.config.composition import compose_config
 from tests.conftest import ROOT
 
 TABLE = (ROOT / "docs/methods.md").read_text().partition("## Your setting elsewhere")[2].partition("\n## ")[0]
@@ -146,10 +144,7 @@ THEIRS = [
 @pytest.mark.parametrize(("row", "theirs"), zip(ROWS, THEIRS, strict=True), ids=[row[0] for row in ROWS])
 @pytest.mark.parametrize("gradients", [GRADIENTS, SMALL], ids=["large", "small"])
 def test_our_setting_equals_the_setting_of_the_other_library(row, theirs, gradients):
-    register_resolvers()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        settings = validate(compose("train", row[1].split())).clip.model_dump()
-    clipper = make_clipper(**settings)
+    clipper = make_clipper(**compose_config(row[1].split()).clip.model_dump())
     ours = clipper(gradients, WEIGHTS, clipper.init(WEIGHTS))[0]
     torch.testing.assert_close(ours, theirs(gradients), rtol=1e-5, atol=1e-7)
 

@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from gradclip import Stabilize
+from tests.support.clipping import clipped_norms
 
 random = np.random.default_rng(0)
 NORMS = random.lognormal(0, 0.5, 80)
@@ -17,15 +18,6 @@ def published(norms, size=1.0, gamma1=0.7, gamma2=0.9, eps=1e-8):
         square = gamma2 * square + (1 - gamma2) * norm**2
         corrected = square / (1 - gamma2**number)
         yield size * mean / (1 - gamma1**number) / (np.sqrt(corrected) + eps)
-
-
-def clipped_norms(clipper, norms):
-    state, kept = clipper.init({"only": torch.zeros(2)}), []
-    for norm in norms:
-        gradients = {"only": torch.tensor([0.6, 0.8], dtype=torch.float64) * norm}
-        _, state, report = clipper(gradients, gradients, state)
-        kept.append(report.norm_clipped.item())
-    return kept
 
 
 @pytest.mark.parametrize("settings", [(1.0, 0.7, 0.9, 1e-8), (0.1, 0.5, 0.99, 1e-3), (5.0, 0.0, 0.0, 1e-8)])

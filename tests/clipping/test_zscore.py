@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-import torch
 
 from gradclip import ZScore
+from tests.support.clipping import clipped_norms
 
 random = np.random.default_rng(0)
 NORMS = random.lognormal(0, 0.1, 200)
@@ -24,15 +24,6 @@ def published(norms, limit=2.5, alpha=0.97, warmup=25, eps=1e-6):
         yield kept
         mean = alpha * mean + (1 - alpha) * kept
         variance = alpha * variance + (1 - alpha) * (kept - mean) ** 2
-
-
-def clipped_norms(clipper, norms):
-    state, kept = clipper.init({}), []
-    for norm in norms:
-        gradients = {"only": torch.tensor([norm * 0.6, norm * 0.8], dtype=torch.float64)}
-        _, state, report = clipper(gradients, gradients, state)
-        kept.append(report.norm_clipped.item())
-    return kept
 
 
 def test_equals_the_published_rule():
@@ -60,8 +51,3 @@ def test_the_averages_start_from_the_norms_before_the_limit_of_the_warm_up():
     kept = clipped_norms(ZScore(warmup_norm=0.5), NORMS)
     assert kept[:25] == pytest.approx([0.5] * 25)
     assert kept[25:] == pytest.approx(list(published(NORMS))[25:])
-
-
-def test_a_non_finite_norm_does_not_affect_later_steps():
-    kept = clipped_norms(ZScore(), [*NORMS[:30], np.nan, np.inf, *NORMS[30:]])
-    assert kept[:30] + kept[32:] == pytest.approx(list(published(NORMS)))

@@ -50,7 +50,10 @@ BAD_OVERRIDES = [
         ["model._target_=torch.nn.Nope", "tracking=none"],
         "model._target_: got 'torch.nn.Nope'; must be the dotted path of",
     ),
-    (["data=temporal_order", "data.length=9", "tracking=none"], "data.length: got 9; temporal_order needs at least 10"),
+    (
+        ["data=temporal_order", "data.length=9", "tracking=none"],
+        "data.length: got 9; must be a whole number of at least 10",
+    ),
     (["data=temporal_order", "data.length=0"], "data.length: got 0; must be greater than 0"),
     (["data=temporal_order", "data.symbols=4"], "data.symbols: got 4; must be 2 or 3"),
     (["data=adding", "data.test_sequences=150"], "data.test_sequences: got 150; must be a multiple of 100"),

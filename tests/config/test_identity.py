@@ -4,24 +4,19 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hydra import compose, initialize_config_dir
 
 from gradclip.config import identity
 from gradclip.config.composition import compose_config, overrides_of
 from gradclip.config.identity import data_digest, data_identity, fingerprint
-from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig, flatten
 from gradclip.config.serialization import from_yaml, to_yaml
-from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
 
 FRAME = pd.DataFrame({"x": range(8), "y": range(8)})
 
 
 def config_of(path: str) -> TrainConfig:
-    register_resolvers()
-    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return validate(compose("train", ["data=table", f"data.path={path}", "data.target=y", "tracking=none"]))
+    return compose_config(["data=table", f"data.path={path}", "data.target=y"])
 
 
 def test_a_folder_of_parquet_files_is_identified_by_its_content(tmp_path: Path) -> None:
@@ -60,7 +55,7 @@ def test_a_run_on_a_users_data_is_another_run_than_older_ones_that_stored_valida
     own = ["data._target_=my_data.Mine", "tracking=none"]
     ours, theirs = (compose_config([*own, *more]) for more in ([], ["module._target_=my_training.Module"]))
     now = [fingerprint(one) for one in (ours, theirs)]
-    monkeypatch.setattr(identity, "OwnData", type(None))
+    monkeypatch.setattr(identity, "OwnDataSettings", type(None))
     older = [fingerprint(one) for one in (ours, theirs)]
     assert now[0] != older[0]
     assert now[1] == older[1], "metrics of a module keep their names"

@@ -250,22 +250,6 @@ def test_a_network_needs_a_dotted_path(target):
         settings(f"model._target_='{target}'")
 
 
-@pytest.mark.parametrize(
-    ("overrides", "label", "thresholds"),
-    [
-        ([], "none", {}),
-        (["clip.value=3"], "none", {}),  # allowed, so that clip=none,norm clip.value=1,5 composes
-        (["clip=norm"], "norm=1.0", {"norm": 1.0}),
-        (["clip=value", "clip.value=0.5"], "value=0.5", {"value": 0.5}),
-        (["clip=norm_value"], "norm_value=5.0,1.0", {"norm": 5.0, "value": 1.0}),
-    ],
-)
-def test_label_and_thresholds_of_a_clipping_method(overrides, label, thresholds):
-    clip = settings(*overrides).clip
-    assert clip.label == label
-    assert clip.thresholds == thresholds
-
-
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
         settings().seed = 1

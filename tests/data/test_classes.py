@@ -20,7 +20,6 @@ def classes(kinds=KINDS, train=6):
         "here",
         features,
         target,
-        (),
         {"train": rows[:train], "test": rows[train:]},
         labels_of(target.iloc[:train]),
     )

@@ -13,7 +13,7 @@ def mixed_table():
     features = pd.DataFrame({"size": [1.0, 2.0, 3.0, 100.0, 5.0], "kind": ["a", "b", "a", "b", "unseen"]})
     target = pd.Series([10.0, 20.0, 30.0, -500.0, 7.0], name="price")
     rows = {"train": np.array([0, 1, 2]), "validation": np.array([3]), "test": np.array([4])}
-    return Table("mixed", "here", features, target, ("kind",), rows)
+    return Table("mixed", "here", features, target, rows, categorical=("kind",))
 
 
 def scaled_rows(scaling, table, rows):

@@ -105,6 +105,18 @@ def test_shape_score_scale_and_schema_describe_the_task():
     assert data.source == "gradclip.data.tasks.copy(length=20, solved_at=0.9)"
 
 
-def test_a_fixed_set_smaller_than_a_batch_is_refused():
-    with pytest.raises(DataError, match=r"^trainer\.batch_size: got 16; there are 15 training sequences$"):
-        make(train_sequences=15)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"train_sequences": 15}, "trainer.batch_size: got 16; there are 15 training sequences"),
+        ({"batch_size": 0}, "trainer.batch_size: got 0; must be a whole number of at least 1"),
+        ({"length": 20.5}, "data.length: got 20.5; must be a whole number of at least 10"),
+        ({"steps_per_epoch": True}, "data.steps_per_epoch: got True; must be a whole number of at least 1"),
+        ({"test_sequences": 50}, "data.test_sequences: got 50; must be a multiple of 100 of at least 100"),
+        ({"validation_sequences": 150}, "data.validation_sequences: got 150; must be a multiple of 100 of at least 0"),
+    ],
+)
+def test_sizes_out_of_range_are_refused(settings, message):
+    with pytest.raises(DataError) as caught:
+        make(**settings)
+    assert str(caught.value) == message

@@ -212,6 +212,21 @@ BAD_SERIES = {
         lambda frame: frame,
         r"^data\.validation_fraction: got 0\.99; leaves none of 48 windows to train on$",
     ),
+    "no horizon": (
+        {"horizon": 0},
+        lambda frame: frame,
+        r"^data\.horizon: got 0; must be a whole number of at least 1$",
+    ),
+    "no window": (
+        {"window": 2.5},
+        lambda frame: frame,
+        r"^data\.window: got 2\.5; must be a whole number of at least 1$",
+    ),
+    "negative fraction": (
+        {"validation_fraction": -0.2},
+        lambda frame: frame,
+        r"^data\.validation_fraction: got -0\.2; must be at least 0 and below 1$",
+    ),
     "batch larger than the training windows": (
         {"batch_size": 64},
         lambda frame: frame,

@@ -80,6 +80,14 @@ def test_a_fraction_that_leaves_a_split_empty_is_refused(setting, fraction, what
         regression(samples=100, **{f"{setting}_fraction": fraction})
 
 
+@pytest.mark.parametrize("make", [regression, diabetes, wine])
+@pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, np.nan, "0.5"])
+def test_a_fraction_out_of_range_is_refused(make, fraction):
+    for setting in ("test_fraction", "validation_fraction"):
+        with pytest.raises(DataError, match=rf"^data.{setting}: got .*; must be at least 0 and below 1$"):
+            make(**{setting: fraction})
+
+
 def test_validation_rows_are_taken_from_the_training_rows_with_the_same_seed():
     two, three = diabetes(split_seed=3), diabetes(split_seed=3, validation_fraction=0.2)
     np.testing.assert_array_equal(two.rows["test"], three.rows["test"])

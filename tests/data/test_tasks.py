@@ -112,11 +112,20 @@ def test_the_pattern_is_the_target_after_the_cue(task, values, cue):
 
 
 @pytest.mark.parametrize(
-    ("task", "least"), [(adding, 10), (multiplication, 10), (temporal_order, 10), (random_permutation, 2)]
+    ("task", "least"), [(adding, 10), (multiplication, 10), (temporal_order, 10), (random_permutation, 2), (copy, 1)]
 )
 def test_too_short_sequences_are_refused(task, least):
     task(least)
     with pytest.raises(
-        DataError, match=rf"^data\.length: got {least - 1}; {task.__name__} needs at least {least} steps$"
+        DataError, match=rf"^data\.length: got {least - 1}; must be a whole number of at least {least}$"
     ):
         task(least - 1)
+
+
+def test_other_sizes_out_of_range_are_refused():
+    with pytest.raises(DataError, match=r"^data\.symbols: got 5; choose from 2, 3$"):
+        temporal_order(20, symbols=5)
+    with pytest.raises(DataError, match=r"^data\.values: got 1; must be a whole number of at least 2$"):
+        copy(20, values=1)
+    with pytest.raises(DataError, match=r"^data\.positions: got 0; must be a whole number of at least 1$"):
+        noiseless_memorization(20, positions=0)

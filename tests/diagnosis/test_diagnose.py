@@ -174,6 +174,11 @@ def test_unknowns_depend_on_the_given_columns_and_settings() -> None:
     assert more == ()
 
 
+def test_an_unknown_loop_is_refused() -> None:
+    with pytest.raises(DataError, match=r"^loop: got 'jax'; choose from command, lightning, torch$"):
+        diagnose(log(), loop="jax")  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("log", "message"), [
     ({"grad_norm": [1.0]}, "got no column of steps; name one of grad_norm with step_column=..."),
     ({"step": [1]}, "got no column of gradient norms"),
@@ -181,6 +186,9 @@ def test_unknowns_depend_on_the_given_columns_and_settings() -> None:
     ({"step": [None], "grad_norm": [1.0]}, "column 'step': a step is missing"),
     ({"step": [1], "a/grad_norm": [1.0], "b - grad_norm": [2.0], "c - grad_norm": [2.0]}, "got several columns"),
     ({"step": [1], "grad_norm": ["x"]}, "column 'grad_norm', row 1: got 'x'; must be a number"),
+    ({"step": [1, 2], "grad_norm": [1.0]}, r"column 'step': got values of shape \(2,\); must be one number for"),
+    ({"step": [1], "grad_norm": [[1.0]]}, r"column 'grad_norm': got values of shape \(1, 1\); must be one number"),
+    ({"step": [1, 2], "grad_norm": [1.0, -2.0]}, "column 'grad_norm': got a negative norm; are these its logarithms"),
 ])  # fmt: skip
 def test_a_log_without_valid_steps_and_norms_is_refused(log: Log, message: str) -> None:
     with pytest.raises(DataError, match=message):

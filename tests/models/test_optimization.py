@@ -8,54 +8,48 @@ from torch import nn
 from gradclip.config import training
 from gradclip.config.limits import LARGEST, LARGEST_RATE
 from gradclip.config.training import OptimizerSettings
-from gradclip.models.optimization import LOSSES, OPTIMIZERS, build_loss, optimizer_factory, schedule_factory
+from gradclip.models.optimization import (
+    LOSSES,
+    OPTIMIZERS,
+    build_loss,
+    learning_rate_factors,
+    optimizer_factory,
+    schedule_factory,
+)
 
 HAS_MUON = hasattr(torch.optim, "Muon")
 NAMES = [name for name in OPTIMIZERS if name != "muon" or HAS_MUON]
 
 
-def learning_rates(steps, warmup_fraction, final_fraction, lr=0.1):
-    """Return the learning rate of each optimizer step and the rate after the last step."""
-    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=lr)
-    schedule = schedule_factory("warmup_cosine", warmup_fraction=warmup_fraction, final_fraction=final_fraction)(
-        optimizer, steps
-    )
-    rates = []
-    for _ in range(steps):
-        rates.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        schedule.step()
-    return [*rates, optimizer.param_groups[0]["lr"]]
+def factors(steps, warmup_fraction, final_fraction):
+    return learning_rate_factors(steps, "warmup_cosine", warmup_fraction=warmup_fraction, final_fraction=final_fraction)
 
 
-def formula(step, steps, warmup_fraction, final_fraction, lr=0.1):
+def formula(step, steps, warmup_fraction, final_fraction):
     warmup = round(steps * warmup_fraction)
     if step < warmup:
-        return lr * (step + 1) / (warmup + 1)
+        return (step + 1) / (warmup + 1)
     cosine = (1 + math.cos(math.pi * (step - warmup) / (steps - warmup))) / 2
-    return lr * (final_fraction + (1 - final_fraction) * cosine)
+    return final_fraction + (1 - final_fraction) * cosine
 
 
 @pytest.mark.parametrize("steps", [20, 100, 1600])
 @pytest.mark.parametrize("warmup_fraction", [0.0, 0.1, 0.5])
 @pytest.mark.parametrize("final_fraction", [0.0, 0.1, 1.0])
 def test_warmup_and_cosine_follow_their_formula(steps, warmup_fraction, final_fraction):
-    rates = learning_rates(steps, warmup_fraction, final_fraction)
-    expected = [formula(step, steps, warmup_fraction, final_fraction) for step in range(steps + 1)]
-    assert rates == pytest.approx(expected, rel=1e-6, abs=1e-9)
+    expected = [formula(step, steps, warmup_fraction, final_fraction) for step in range(steps)]
+    assert factors(steps, warmup_fraction, final_fraction) == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
 def test_the_highest_rate_is_the_learning_rate_of_the_optimizer():
-    rates = learning_rates(steps=100, warmup_fraction=0.1, final_fraction=0.0)
-    assert max(rates) == rates[10] == pytest.approx(0.1)
-    assert rates[0] == pytest.approx(0.1 / 11)
-    assert rates[-1] == pytest.approx(0.0, abs=1e-9)
+    found = factors(steps=100, warmup_fraction=0.1, final_fraction=0.0)
+    assert max(found) == found[10] == pytest.approx(1.0)
+    assert found[0] == pytest.approx(1 / 11)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_very_short_runs_have_a_positive_first_rate(steps):
-    rates = learning_rates(steps, warmup_fraction=0.5, final_fraction=0.0)
-    assert 0 < rates[0] <= 0.1
+    assert 0 < factors(steps, warmup_fraction=0.5, final_fraction=0.0)[0] <= 1.0
 
 
 def test_the_constant_schedule_is_none():

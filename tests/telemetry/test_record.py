@@ -1,3 +1,5 @@
+from time import process_time
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,31 @@ def test_a_non_finite_gradient_that_reaches_no_weight_is_not_a_divergence():
 def test_a_non_finite_loss_whose_gradient_an_overflow_zeroed_is_a_divergence():
     zeroed = make_record([[1, 1], [1e30, 1], [1, 1]], norms_clipped=[[1, 1], [0, 0], [1, 1]], loss=[1, np.inf, 1])
     assert zeroed.divergence == Divergence(2, 1, "loss")
+
+
+@pytest.mark.parametrize(
+    ("huge_from", "updates", "weights", "step"),
+    [
+        (1, [1, 1, 0, np.nan, 0, 0], [1, 2, 2, 2, 2, 2], 3),
+        (1, [1, 1, 0, 0, 0, 0], [1, 2, 3, 3, 3, 3], 4),  # its norm still changes in step 3
+        (1, [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], 1),
+        (3, [0, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1], None),  # it never moved
+        (1, [1, 1, 0, 0, 0, 1], [1, 2, 2, 2, 2, 3], None),  # it moves again
+        (1, [1, 1, 0, np.nan, np.nan, np.nan], [1, 2, 2, 2, 2, 2], None),  # no later update is measured
+    ],
+)
+def test_a_parameter_that_stops_moving_after_a_huge_gradient_is_a_divergence(huge_from, updates, weights, step):
+    columns = {"updates": np.c_[np.ones(6), updates], "weights": np.c_[np.arange(6), weights]}
+    norms = np.where(np.arange(1, 7) >= huge_from, 1e19, 1.0)
+    record = make_record(np.c_[np.ones(6), norms], NAMES, **columns)
+    expected = None if step is None else Divergence(step, (step + 1) // 2, "update bias")
+    assert record.divergence == expected
+
+
+def test_huge_gradients_in_every_step_are_judged_quickly():
+    start = process_time()
+    assert make_record(np.full((20_000, 4), 1e19), ("a", "b", "c", "d")).divergence is None
+    assert process_time() - start < 2
 
 
 def test_cosine_follows_from_the_inner_product_and_is_1_if_the_direction_is_kept():

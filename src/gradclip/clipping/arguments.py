@@ -71,7 +71,7 @@ class Range:
 POSITIVE = Range(low=0, above_low=True)
 AT_LEAST_1 = Range(low=1, infinite=True)
 AT_MOST_0 = Range(high=0)
-SHARE = Range(low=0, high=1, below_high=True)  # fraction of an old average that is kept at each step
+DECAY_RATE = Range(low=0, high=1, below_high=True)  # fraction of an old average that is kept at each step
 PERCENTILE = Range(low=0, high=100)
 COUNT = Range(low=1, high=2**31 - 1, whole=True)
 FIXED = "fixed"  # marks a number that selects the computation or the size of the state: all stacked replicas share it

@@ -21,7 +21,7 @@ def init_averages(parameters: Gradients, *kinds: str) -> dict[str, Tensor]:
     return averages | {f"seen.{name}": torch.zeros((), dtype=torch.int64, device=device) for name in parameters}
 
 
-def read(state: State, kind: str, names: Iterable[str]) -> Tensor:
+def stack_entries(state: State, kind: str, names: Iterable[str]) -> Tensor:
     """Return the numbers of one kind in a state, one for each name, ``[names]``.
 
     Args:
@@ -31,14 +31,14 @@ def read(state: State, kind: str, names: Iterable[str]) -> Tensor:
 
     Example:
         >>> state = {"seen.bias": torch.tensor(3), "seen.weight": torch.tensor(4)}
-        >>> read(state, "seen", ["weight", "bias"])
+        >>> stack_entries(state, "seen", ["weight", "bias"])
         tensor([4, 3])
     """
     return torch.stack([state[f"{kind}.{name}"] for name in names])
 
 
-def named(kind: str, names: Iterable[str], values: Tensor) -> dict[str, Tensor]:
-    """Return values under their keys in a state; the inverse of :func:`read`.
+def split_entries(kind: str, names: Iterable[str], values: Tensor) -> dict[str, Tensor]:
+    """Return values under their keys in a state; the inverse of :func:`stack_entries`.
 
     Args:
         kind: the kind of number.

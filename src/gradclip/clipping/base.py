@@ -156,16 +156,7 @@ class Clipper(ABC):
     def __call__(
         self, gradients: Gradients, parameters: Gradients, state: State
     ) -> tuple[dict[str, Tensor], State, Report]:
-        """Clip the gradients of one step, and report what was done.
-
-        Args:
-            gradients: gradients by parameter name, each with its parameter's shape, in loss units per weight unit.
-            parameters: parameters by the same names.
-            state: the state from :meth:`init` or from the previous step.
-
-        Returns:
-            The clipped gradients and the next state, as from :meth:`transform`, and the report.
-        """
+        """Return the clipped gradients and the next state, as :meth:`transform` does, and a report of the step."""
         clipped, after = self.transform(gradients, parameters, state)
         skipped = self.skips(state, after) if self.may_skip else None
         return clipped, after, _report(gradients, clipped, skipped)

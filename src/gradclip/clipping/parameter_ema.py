@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
-from gradclip.clipping.averages import named, read
+from gradclip.clipping.arguments import COUNT, DECAY_RATE, POSITIVE
+from gradclip.clipping.averages import split_entries, stack_entries
 from gradclip.clipping.base import Gradients, State, device_of
 from gradclip.clipping.norm_rules import NormRule, Numbers
 from gradclip.norms.arrays import row_norms
@@ -51,7 +51,7 @@ class ParameterEMA(NormRule):
     """
 
     value: Annotated[float | Tensor, POSITIVE] = 1.05
-    beta: Annotated[float, SHARE] = 0.98
+    beta: Annotated[float, DECAY_RATE] = 0.98
     warmup: Annotated[int, COUNT] = 100
     warmup_norm: Annotated[float, POSITIVE] = 1.0
 
@@ -71,11 +71,11 @@ class ParameterEMA(NormRule):
 
     def gather(self, state: State, gradients: Gradients) -> State:
         """Return the average of each gradient's norm, ``[gradients]``, and the number of steps."""
-        return {"averages": read(state, "average", gradients), "steps": state["steps"]}
+        return {"averages": stack_entries(state, "average", gradients), "steps": state["steps"]}
 
     def scatter(self, after: State, state: State, gradients: Gradients) -> State:
         """Return the state with the new averages of these gradients."""
-        return {**state, **named("average", gradients, after["averages"]), "steps": after["steps"]}
+        return {**state, **split_entries("average", gradients, after["averages"]), "steps": after["steps"]}
 
     def rule(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> tuple[Numbers, dict[str, Numbers]]:
         """Return the coefficient of each gradient, ``[gradients]``, and the next state."""

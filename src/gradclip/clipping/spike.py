@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import POSITIVE, SHARE
-from gradclip.clipping.averages import init_averages, named, read, weight_of_newest
+from gradclip.clipping.arguments import DECAY_RATE, POSITIVE
+from gradclip.clipping.averages import init_averages, split_entries, stack_entries, weight_of_newest
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.value import check_reduced
 from gradclip.norms.tensors import as_real, tensor_norms
@@ -48,7 +48,7 @@ class Spike(Clipper):
     """
 
     value: Annotated[float | Tensor, POSITIVE] = 1.0
-    theta: Annotated[float, SHARE] = 0.999
+    theta: Annotated[float, DECAY_RATE] = 0.999
 
     changes_direction: ClassVar[bool] = True
 
@@ -63,8 +63,8 @@ class Spike(Clipper):
         check_reduced(gradients, "spike")
         largest = tensor_norms([as_real(gradient) for gradient in gradients.values()], torch.inf)
         finite = largest.isfinite()
-        seen = read(state, "seen", gradients) + 1
-        before = read(state, "maximum", gradients)
+        seen = stack_entries(state, "seen", gradients) + 1
+        before = stack_entries(state, "maximum", gradients)
         maxima = before + weight_of_newest(self.theta, seen) * (largest - before)
         limits = torch.where(finite, self.value * maxima, -torch.inf)  # if not finite, all elements are multiplied
         factors = torch.where(finite, self.value * maxima, 1.0) / largest
@@ -72,7 +72,7 @@ class Spike(Clipper):
             name: map_stored(partial(_shrink, limit=limit, factor=factor), gradient)
             for (name, gradient), limit, factor in zip(gradients.items(), limits, factors, strict=True)
         }
-        after = named("maximum", gradients, maxima) | named("seen", gradients, seen)
+        after = split_entries("maximum", gradients, maxima) | split_entries("seen", gradients, seen)
         return clipped, dict(state) | {key: torch.where(finite.all(), after[key], state[key]) for key in after}
 
 

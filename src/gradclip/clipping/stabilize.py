@@ -6,8 +6,8 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import POSITIVE, SHARE
-from gradclip.clipping.averages import init_averages, named, read, weight_of_newest
+from gradclip.clipping.arguments import DECAY_RATE, POSITIVE
+from gradclip.clipping.averages import init_averages, split_entries, stack_entries, weight_of_newest
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms.tensors import tensor_norms
 
@@ -47,8 +47,8 @@ class Stabilize(Rescaler):
     """
 
     value: Annotated[float | Tensor, POSITIVE] = 1.0
-    gamma1: Annotated[float, SHARE] = 0.7
-    gamma2: Annotated[float, SHARE] = 0.9
+    gamma1: Annotated[float, DECAY_RATE] = 0.7
+    gamma2: Annotated[float, DECAY_RATE] = 0.9
     eps: Annotated[float, POSITIVE] = 1e-8
 
     changes_direction: ClassVar[bool] = True
@@ -62,14 +62,14 @@ class Stabilize(Rescaler):
         if not gradients:
             return torch.ones(()), state
         norms = tensor_norms([*gradients.values()])
-        seen = read(state, "seen", gradients) + 1
-        mean = read(state, "mean", gradients)
+        seen = stack_entries(state, "seen", gradients) + 1
+        mean = stack_entries(state, "mean", gradients)
         mean = mean + weight_of_newest(self.gamma1, seen) * (norms - mean)
         newest = weight_of_newest(self.gamma2, seen)
-        kept = (1 - newest).sqrt() * read(state, "root_mean_square", gradients)
+        kept = (1 - newest).sqrt() * stack_entries(state, "root_mean_square", gradients)
         root = torch.hypot(kept, newest.sqrt() * norms)  # avoids squares, which could overflow
-        after = named("mean", gradients, mean) | named("root_mean_square", gradients, root)
-        after |= named("seen", gradients, seen)
+        after = split_entries("mean", gradients, mean) | split_entries("root_mean_square", gradients, root)
+        after |= split_entries("seen", gradients, seen)
         largest = torch.finfo(torch.float32).max  # the largest factor for a float32 gradient
         coefficients = torch.clamp(self.value * (mean / (root + self.eps)) / norms, max=largest)
         coefficients = torch.where(norms == 0, torch.ones_like(norms), coefficients)

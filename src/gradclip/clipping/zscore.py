@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import COUNT, POSITIVE, SHARE
+from gradclip.clipping.arguments import COUNT, DECAY_RATE, POSITIVE
 from gradclip.clipping.base import Gradients, State, device_of
 from gradclip.clipping.norm_rules import NormRule, Numbers
 
@@ -50,7 +50,7 @@ class ZScore(NormRule):
     """
 
     value: Annotated[float | Tensor, POSITIVE] = 2.5
-    alpha: Annotated[float, SHARE] = 0.97
+    alpha: Annotated[float, DECAY_RATE] = 0.97
     warmup: Annotated[int, COUNT] = 25
     warmup_norm: Annotated[float | None, POSITIVE] = None
     eps: Annotated[float, POSITIVE] = 1e-6

@@ -9,7 +9,7 @@ from functools import cache
 from itertools import islice
 from pathlib import Path
 
-from gradclip.config.data import OwnData
+from gradclip.config.data import OwnDataSettings
 from gradclip.config.schema import TrainConfig, flatten, has_effect
 from gradclip.errors import ConfigError, first_line
 
@@ -34,7 +34,7 @@ def fingerprint(config: TrainConfig) -> str:
     settings = dict(one for one in flatten(config).items() if has_effect(one[0]) and one not in AS_BEFORE)
     if digest := data_digest(config):
         settings["data.path"] = digest
-    if isinstance(config.data, OwnData) and config.module is None:
+    if isinstance(config.data, OwnDataSettings) and config.module is None:
         settings["val_dataloader"] = "validation"  # older runs, which stored its score as test, are other runs
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 

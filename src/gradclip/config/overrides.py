@@ -1,6 +1,6 @@
 """Overrides as the user types them and as Hydra needs them, and the run names and command lines made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -46,7 +46,7 @@ def for_hydra(overrides: Sequence[str]) -> list[str]:
         group = name.split(".")[0]
         if name == f"{group}._target_" and group in free & set(OWN_GROUPS) and f"{group}=own" not in overrides:
             completed.append(f"{group}=own")
-        completed.append(f"++{override}" if "." in name and group in free and override[0] not in "+~" else override)
+        completed.append(f"++{override}" if _is_argument(override, free) and override[0] not in "+~" else override)
     return completed
 
 
@@ -60,11 +60,14 @@ def as_typed(overrides: Sequence[str]) -> list[str]:
     free = _groups_with_any_argument(overrides)
     names = {setting_of(override) for override in overrides}
     implied = {f"{group}=own" for group in OWN_GROUPS if f"{group}._target_" in names}
-    return [
-        override.lstrip("+") if "." in setting_of(override) and setting_of(override).split(".")[0] in free else override
-        for override in overrides
-        if override not in implied
-    ]
+    typed = [override for override in overrides if override not in implied]
+    return [override.lstrip("+") if _is_argument(override, free) else override for override in typed]
+
+
+def _is_argument(override: str, free: Collection[str]) -> bool:
+    """Return whether an override sets an argument in one of the groups that take any argument."""
+    group, dot, _ = setting_of(override).partition(".")
+    return bool(dot) and group in free
 
 
 def _groups_with_any_argument(overrides: Sequence[str]) -> set[str]:

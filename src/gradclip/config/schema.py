@@ -8,7 +8,7 @@ from pydantic import BaseModel, Discriminator, Field, model_validator
 
 from gradclip.config.base import AnyNumber, NoEffect, OwnClass, Pattern, PositiveNumber, Seed, Settings
 from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
-from gradclip.config.data import ClassTask, DataSettings, FileForm, OwnData, TaskSettings, WineData
+from gradclip.config.data import ClassTask, DataSettings, FileForm, OwnDataSettings, TaskSettings, WineSettings
 from gradclip.config.model import ModelSettings
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.training import LossSettings, OptimizerSettings, ScheduleSettings, TrainerSettings
@@ -57,11 +57,7 @@ class TrainConfig(Settings):
     @property
     def parts(self) -> Parts:
         """The parts of one of gradclip's own modules."""
-        assert self.model
-        assert self.loss
-        assert self.optimizer
-        assert self.schedule
-        return Parts(self.model, self.loss, self.optimizer, self.schedule)
+        return Parts(*(getattr(self, group) for group in Parts._fields))
 
     @model_validator(mode="after")
     def _has_module_or_parts(self) -> "TrainConfig":
@@ -80,9 +76,9 @@ class TrainConfig(Settings):
     @model_validator(mode="after")
     def _loss_fits_target(self) -> "TrainConfig":
         task = getattr(self.data, "task", "")  # a table's; auto depends on the target, which is read later
-        if self.loss is None or isinstance(self.data, OwnData) or task == "auto" or self.loss.name == "auto":
+        if self.loss is None or isinstance(self.data, OwnDataSettings) or task == "auto" or self.loss.name == "auto":
             return self
-        classes = task == "classification" or isinstance(self.data, ClassTask | WineData)
+        classes = task == "classification" or isinstance(self.data, ClassTask | WineSettings)
         if classes != (self.loss.name == "cross_entropy"):
             what = "has classes, choose cross_entropy" if classes else "is numeric, choose mse, mae or huber"
             raise ValueError(f"loss: got {self.loss.name!r}; the target of data={self.data.name} {what}")

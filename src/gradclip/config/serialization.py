@@ -11,7 +11,7 @@ from gradclip.config.identity import data_digest, fingerprint
 from gradclip.config.limits import MAX_DEPTH
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
-from gradclip.config.validation import check
+from gradclip.config.validation import validate_values
 from gradclip.errors import ConfigError
 
 YAML_DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)  # libyaml, if there, is five times as fast
@@ -41,7 +41,7 @@ def from_yaml(
         ConfigError: the text is not a config, contains an interpolation, names a class that
             ``tracking.trusted_models`` does not allow, or names a table whose content differs from the run's table.
     """
-    config = check(TrainConfig, {**_load(text, setting), "tracking": tracking.model_dump()})
+    config = validate_values(TrainConfig, {**_load(text, setting), "tracking": tracking.model_dump()})
     if not (began_with and fingerprint(config) == began_with):
         check_trusted(_classes(config), tracking, "the stored config")
     if data_digest(config) != digest:

@@ -67,14 +67,14 @@ def validate_as(settings: type[SomeSettings], config: DictConfig) -> SomeSetting
         ConfigError: a setting is invalid; one line names it, its value and what is allowed.
     """
     try:
-        return check(settings, OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
+        return validate_values(settings, OmegaConf.to_container(config, resolve=True, throw_on_missing=True))
     except MissingMandatoryValue as error:
         raise ConfigError(f"{error.full_key}: missing; give {error.full_key}=...") from error
     except OmegaConfBaseException as error:
         raise ConfigError(f"{error.full_key}: {first_line(error)}") from error
 
 
-def check(settings: type[SomeSettings], values: object) -> SomeSettings:
+def validate_values(settings: type[SomeSettings], values: object) -> SomeSettings:
     """Turn plain values, by group and name, into validated, frozen settings of a class.
 
     Raises:

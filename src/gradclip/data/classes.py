@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
+from gradclip.arrays import Integers
 from gradclip.data.checks import MOST_VALUES
 from gradclip.data.typed_columns import is_boolean, kind_of
 from gradclip.errors import DataError
@@ -57,7 +57,7 @@ def labels_of(target: pd.Series) -> tuple[Label, ...]:
     return labels
 
 
-def numbers_of(target: pd.Series, labels: Sequence[Label]) -> NDArray[np.int64]:
+def numbers_of(target: pd.Series, labels: Sequence[Label]) -> Integers:
     """Return the class number of each row, ``UNSEEN`` for a class that is not among the labels.
 
     Example:
@@ -68,7 +68,7 @@ def numbers_of(target: pd.Series, labels: Sequence[Label]) -> NDArray[np.int64]:
     return np.array([numbers.get(label, UNSEEN) for label in target], dtype=np.int64)
 
 
-def balanced_weights(numbers: NDArray[np.int64]) -> Tensor:
+def balanced_weights(numbers: Integers) -> Tensor:
     """Return class weights, ``[classes]``, that make all classes count equally.
 
     Example:
@@ -79,6 +79,6 @@ def balanced_weights(numbers: NDArray[np.int64]) -> Tensor:
     return torch.tensor(weights, dtype=torch.float32)
 
 
-def chance(numbers: NDArray[np.int64]) -> float:
+def chance(numbers: Integers) -> float:
     """Return the accuracy of always predicting the most frequent class."""
     return float(np.bincount(numbers).max() / len(numbers))

@@ -13,7 +13,7 @@ Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"
 ]
 PLAIN_NAME = re.compile(r"(?!(?i:null|true|false)$)[^\W\d][\w.+-]*")  # needs no quotes: no number, null or Boolean
-MOST = 3  # maximum number of columns named for each problem
+SHOWN_COLUMNS = 3  # for each problem; more are counted
 
 
 class Problem(NamedTuple):
@@ -42,7 +42,7 @@ def refuse_all(problems: Sequence[Problem], target: str) -> None:
         return
     columns = {problem.column for problem in problems}
     setting = "data.target" if columns == {target} else "data" if target in columns else "data.features"
-    listed = "; ".join(f"{what} {first_few(places, MOST)}" for what, places in _places(problems).items())
+    listed = "; ".join(f"{what} {first_few(places, SHOWN_COLUMNS)}" for what, places in _places(problems).items())
     settings = _settings(problems)
     fix = f"; to train anyway, set {' '.join(settings)}" if settings else ""
     raise DataError(f"{setting}: {listed} (rows are counted from 1, without the header){fix}")

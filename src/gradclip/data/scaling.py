@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.base import TransformerMixin
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, StandardScaler
 
+from gradclip.arrays import Floats
 from gradclip.data.checks import check_has_values
 from gradclip.data.raw_rows import inputs_of
 from gradclip.data.sources import Table
@@ -48,15 +48,15 @@ class Scaling:
         ends = self.target.inverse_transform(np.array([[0.0], [1.0]]))
         return float(ends[1, 0] - ends[0, 0])
 
-    def scale_inputs(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+    def scale_inputs(self, rows: pd.DataFrame) -> Floats:
         """Return the scaled inputs of a user's rows, ``[rows, inputs]``."""
         plain = inputs_of(rows, self.categorical, self.fills_missing)
         return np.asarray(self.inputs.transform(plain), dtype=float)
 
-    def scale_target(self, target: pd.Series) -> NDArray[np.float64]:
+    def scale_target(self, target: pd.Series) -> Floats:
         """Return the scaled numeric target, ``[rows, 1]``."""
         assert self.target is not None
-        scaled: NDArray[np.float64] = self.target.transform(_column(target))
+        scaled: Floats = self.target.transform(_column(target))
         return scaled
 
 
@@ -94,5 +94,5 @@ def fit_scaling(table: Table, scale_inputs: str = "none", scale_target: str = "n
     return Scaling(inputs, target, table.categorical, table.fills_missing)
 
 
-def _column(target: pd.Series) -> NDArray[np.float64]:
+def _column(target: pd.Series) -> Floats:
     return target.to_numpy(dtype=float)[:, None]

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, TensorDataset
 
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
+from gradclip.data.checks import check_batch_size, check_count
 from gradclip.data.loaders import (
     BatchLoader,
     Loader,
@@ -101,8 +102,8 @@ class SequenceData(TrainingData):
         **settings: arguments of the task, such as ``length``.
 
     Raises:
-        DataError: the task is unknown, the sequences are too short for it, or the fixed training set is smaller than
-            a batch.
+        DataError: the task is unknown, the sequences are too short for it, a number is out of range, or the fixed
+            training set is smaller than a batch.
 
     Example:
         >>> data = SequenceData("adding", length=50)
@@ -124,8 +125,14 @@ class SequenceData(TrainingData):
     ) -> None:
         super().__init__()
         check_choice("data", name, TASKS, DataError)
-        if train_sequences is not None and train_sequences < batch_size:
-            raise DataError(f"trainer.batch_size: got {batch_size}; there are {train_sequences} training sequences")
+        check_count("data.steps_per_epoch", steps_per_epoch)
+        check_count("data.validation_sequences", validation_sequences, least=0, multiple_of=BLOCK_SIZE)
+        check_count("data.test_sequences", test_sequences, least=BLOCK_SIZE, multiple_of=BLOCK_SIZE)
+        if train_sequences is None:
+            check_count("trainer.batch_size", batch_size)
+        else:
+            check_count("data.train_sequences", train_sequences)
+            check_batch_size(batch_size, train_sequences, "sequences")
         self.task = TASKS[name](**settings)
         self.name = name
         self.source = f"gradclip.data.tasks.{name}({', '.join(f'{key}={value}' for key, value in settings.items())})"
@@ -173,8 +180,8 @@ class SequenceData(TrainingData):
 
     def val_dataloader(self) -> list[Loader]:
         """Return the loaders of training, validation (if any) and test sequences."""
-        drawn = [(VALIDATION, self.validation_sequences)] if self.validation_sequences else []
-        others = [self._drawn_loader(stream, count) for stream, count in (*drawn, (TESTING, self.test_sequences))]
+        counts = {VALIDATION: self.validation_sequences, TESTING: self.test_sequences}
+        others = [self._drawn_loader(stream, count) for stream, count in counts.items() if count]
         if self.train_set is not None:
             return [evaluation_loader(self.train_set, self.shape.example), *others]
         generated = GeneratedSequences(self.task, TRAINING, self.seed, self.batch_size)

@@ -9,13 +9,12 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape
-from gradclip.data.checks import check_not_constant
+from gradclip.data.checks import check_batch_size, check_not_constant
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows
 from gradclip.data.tabular import TableData
 from gradclip.data.time_series import TimeSeries, read_series
-from gradclip.errors import DataError
 from gradclip.scores import MSE
 
 
@@ -53,8 +52,8 @@ class SeriesData(TableData):
         **settings: arguments of :func:`gradclip.data.time_series.read_series`.
 
     Raises:
-        DataError: :func:`read_series` refuses the file, there are fewer training windows than ``batch_size``, or all
-            training targets are equal.
+        DataError: :func:`read_series` refuses the file, ``batch_size`` is not from 1 to the number of training
+            windows, or all training targets are equal.
     """
 
     def __init__(
@@ -68,9 +67,7 @@ class SeriesData(TableData):
         super().__init__()
         self.series = series = read_series(**settings)
         self.table = table = series.table
-        if len(series.ends["train"]) < batch_size:
-            got = f"got {batch_size}; there are {len(series.ends['train'])} training windows"
-            raise DataError(f"trainer.batch_size: {got}")
+        check_batch_size(batch_size, len(series.ends["train"]), "windows")
         check_not_constant(series.train_target)
         self.batch_size, self.seed = batch_size, seed
         self.name, self.source, self.notes = table.name, table.source, table.notes

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_diabetes, load_wine, make_regression
 from sklearn.model_selection import train_test_split
 
-from gradclip.data.checks import check_column_settings, check_encoded_size, check_values, find_categories, holds_classes
+from gradclip.data.checks import (
+    check_column_settings,
+    check_encoded_size,
+    check_fractions,
+    check_values,
+    find_categories,
+    holds_classes,
+)
 from gradclip.data.classes import Label, as_labels, labels_of
 from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns, leave_out_rows
@@ -24,7 +31,7 @@ from gradclip.scores import Split
 
 Rows = NDArray[np.intp]
 Take = Callable[[Rows, Split, float], tuple[Rows, Rows]]  # takes a fraction of the rows; returns the other rows first
-Task = Literal["auto", "regression", "classification"]
+TableTask = Literal["auto", "regression", "classification"]
 Missing = Literal["refuse", "drop", "median"]
 
 
@@ -37,9 +44,9 @@ class Table:
         source: path of the file, or the call that generates the table.
         features: the input columns, one row per example; the index is the row in the file, counted from 0.
         target: the column to predict, unscaled.
-        categorical: names of the input columns to encode one-hot.
         rows: positions of the rows of each split: ``train``, ``validation`` (if any), ``test``.
         labels: the classes of the training rows in ascending order; None if the target is numeric.
+        categorical: names of the input columns to encode one-hot.
         fills_missing: whether missing inputs are filled in from the training rows.
         notes: messages to the user about how the table was read, one sentence each.
     """
@@ -48,9 +55,9 @@ class Table:
     source: str
     features: pd.DataFrame
     target: pd.Series
-    categorical: tuple[str, ...]
     rows: Mapping[Split, Rows]
     labels: tuple[Label, ...] | None = None
+    categorical: tuple[str, ...] = ()
     fills_missing: bool = False
     notes: tuple[str, ...] = ()
 
@@ -93,7 +100,6 @@ def regression(
         source=f"sklearn.datasets.make_regression({samples}, {features}, noise={noise}, random_state={random_state})",
         features=pd.DataFrame(inputs, columns=[f"x{column}" for column in range(features)]),
         target=pd.Series(target, name="y"),
-        categorical=(),
         rows=_split(samples, test_fraction, validation_fraction, _cut),
     )
 
@@ -116,7 +122,7 @@ def diabetes(test_fraction: float = 0.25, validation_fraction: float = 0.0, spli
     bunch = load_diabetes(as_frame=True, scaled=False)
     rows = _split(len(bunch.target), test_fraction, validation_fraction, partial(_draw, split_seed=split_seed))
     source = "sklearn.datasets.load_diabetes(scaled=False)"
-    return Table("diabetes", source, bunch.data.astype(float), bunch.target, (), rows)
+    return Table("diabetes", source, bunch.data.astype(float), bunch.target, rows)
 
 
 def wine(test_fraction: float = 0.25, validation_fraction: float = 0.0, split_seed: int = 0) -> Table:
@@ -139,13 +145,13 @@ def wine(test_fraction: float = 0.25, validation_fraction: float = 0.0, split_se
     draw = partial(_draw, split_seed=split_seed, labels=target)
     rows = _split(len(target), test_fraction, validation_fraction, draw)
     source = "sklearn.datasets.load_wine()"
-    return Table("wine", source, bunch.data, target, (), rows, labels_of(target.iloc[rows["train"]]))
+    return Table("wine", source, bunch.data, target, rows, labels_of(target.iloc[rows["train"]]))
 
 
 def table(
     path: str,
     target: str,
-    task: Task = "auto",
+    task: TableTask = "auto",
     features: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
     categorical: Sequence[str] = (),
@@ -177,7 +183,7 @@ def table(
         DataError: an option is unknown, the file cannot be read or has too few rows to split, a column does not exist,
             or values cannot be trained on; the message lists all such values.
     """
-    check_choice("data.task", task, get_args(Task), DataError)
+    check_choice("data.task", task, get_args(TableTask), DataError)
     check_choice("data.missing", missing, get_args(Missing), DataError)
     file = Path(path).expanduser()
     frame, notes = read_file(file, **form)
@@ -221,6 +227,7 @@ SOURCES: dict[str, Callable[..., Table]] = {
 
 def _split(count: int, test_fraction: float, validation_fraction: float, take: Take) -> dict[Split, Rows]:
     """Take the test rows from all rows, then the validation rows, if any, from the others; return the rows by split."""
+    check_fractions(test_fraction, validation_fraction)
     train, test = take(np.arange(count), "test", test_fraction)
     if validation_fraction == 0:
         return {"train": train, "test": test}

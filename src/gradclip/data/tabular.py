@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, TensorDataset
 
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
-from gradclip.data.checks import check_not_constant
+from gradclip.data.checks import check_batch_size, check_not_constant
 from gradclip.data.classes import UNSEEN, balanced_weights, chance, numbers_of
 from gradclip.data.loaders import Loader, ShuffledBatchSampler, evaluation_loader, shuffled_loader
 from gradclip.data.scaling import fit_scaling
@@ -74,8 +74,8 @@ class TabularData(TableData):
         class_weights: ``[classes]``; None if all rows count equally.
 
     Raises:
-        DataError: there are fewer training rows than ``batch_size``, all training targets are equal, or a setting is
-            unknown or does not apply to this kind of target.
+        DataError: ``batch_size`` is not from 1 to the number of training rows, all training targets are equal, or a
+            setting is unknown or does not apply to this kind of target.
 
     Example:
         >>> from gradclip.data.sources import regression
@@ -94,8 +94,7 @@ class TabularData(TableData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        if len(table.rows["train"]) < batch_size:
-            raise DataError(f"trainer.batch_size: got {batch_size}; there are {len(table.rows['train'])} training rows")
+        check_batch_size(batch_size, len(table.rows["train"]), "rows")
         _check_kind_of_target(table, scale_target, class_weights)
         self.table, self.batch_size, self.seed = table, batch_size, seed
         self.name, self.source, self.notes = table.name, table.source, (*table.notes, *_class_notes(table))

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from gradclip.arrays import Integers
+from gradclip.data.checks import check_count
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import DataError
 from gradclip.scores import ACCURACY, MSE
 
 Inputs = NDArray[np.float32]
-Target = NDArray[np.float32] | NDArray[np.int64]
+Target = NDArray[np.float32] | Integers
 Draw = Callable[[np.random.Generator, int], tuple[Inputs, Target]]
+
+SYMBOL_TENTHS = {2: (1, 5), 3: (1, 3, 6)}  # tenths of the sequence that have an A or a B, by their number
 
 
 @dataclass(frozen=True)
@@ -28,18 +32,18 @@ class Task:
         steps: time steps of a sequence.
         inputs: inputs at each time step.
         outputs: outputs of the network: the number of classes, or 1 for a real-valued target.
-        every_step: whether there is a target at every time step rather than one for the whole sequence.
         score_scale: the score, with its baseline and the value at which the task counts as solved.
         draw: takes a random generator and a number of sequences, and returns inputs ``[sequences, steps, inputs]`` and
             target: ``[sequences, 1]`` real-valued, ``[sequences]`` or ``[sequences, steps]`` of classes.
+        every_step: whether there is a target at every time step rather than one for the whole sequence.
     """
 
     steps: int
     inputs: int
     outputs: int
-    every_step: bool
     score_scale: ScoreScale
     draw: Draw
+    every_step: bool = False
 
 
 def adding(length: int, solved_at: float | None = None) -> Task:
@@ -51,14 +55,14 @@ def adding(length: int, solved_at: float | None = None) -> Task:
     Source: Hochreiter & Schmidhuber 1997, section 5.4; positions as in Pascanu et al. 2013, who halve the sum.
 
     Raises:
-        DataError: the sequence is too short.
+        DataError: a number is too small.
 
     Example:
         >>> inputs, target = adding(10).draw(np.random.default_rng(0), 2)
         >>> inputs.shape, np.allclose(target[:, 0], (inputs[:, :, 0] * inputs[:, :, 1]).sum(axis=1))
         ((2, 10, 2), True)
     """
-    return _marked_numbers("adding", length, np.add, ScoreScale(MSE, 1 / 6, solved_at))
+    return _marked_numbers(length, np.add, ScoreScale(MSE, 1 / 6, solved_at))
 
 
 def multiplication(length: int, solved_at: float | None = None) -> Task:
@@ -69,9 +73,9 @@ def multiplication(length: int, solved_at: float | None = None) -> Task:
     Source: Pascanu et al. 2013, section 4.1 (task of Hochreiter & Schmidhuber 1997, section 5.5).
 
     Raises:
-        DataError: the sequence is too short.
+        DataError: a number is too small.
     """
-    return _marked_numbers("multiplication", length, np.multiply, ScoreScale(MSE, 7 / 144, solved_at))
+    return _marked_numbers(length, np.multiply, ScoreScale(MSE, 7 / 144, solved_at))
 
 
 def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None) -> Task:
@@ -89,15 +93,17 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
         solved_at: accuracy at which the task counts as solved.
 
     Raises:
-        DataError: the sequence is too short.
+        DataError: a number is too small.
 
     Example:
         >>> inputs, target = temporal_order(20).draw(np.random.default_rng(0), 3)
         >>> [["ABcdef"[symbol] for symbol in row if symbol < 2] for row in inputs.argmax(axis=2)], target
         ([['B', 'B'], ['B', 'A'], ['A', 'A']], array([3, 1, 0]))
     """
-    _check_length("temporal_order", length, least=10)
-    tenth, starts = length // 10, {2: (1, 5), 3: (1, 3, 6)}[symbols]
+    check_count("data.length", length, least=10)
+    if symbols not in SYMBOL_TENTHS:
+        raise DataError(f"data.symbols: got {symbols!r}; choose from {', '.join(map(str, SYMBOL_TENTHS))}")
+    tenth, starts = length // 10, SYMBOL_TENTHS[symbols]
 
     def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
         order = generator.integers(2, size=(count, symbols))
@@ -107,7 +113,7 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
             sequence[np.arange(count), position] = order[:, number]
         return _one_hot(sequence, 6), order @ (1 << np.arange(symbols))
 
-    return Task(length, 6, 2**symbols, False, ScoreScale(ACCURACY, 0.5**symbols, solved_at), draw)
+    return Task(length, 6, 2**symbols, ScoreScale(ACCURACY, 0.5**symbols, solved_at), draw)
 
 
 def random_permutation(length: int, solved_at: float | None = None) -> Task:
@@ -119,16 +125,16 @@ def random_permutation(length: int, solved_at: float | None = None) -> Task:
     Source: Pascanu et al. 2013, section 4.1.
 
     Raises:
-        DataError: the sequence is too short.
+        DataError: a number is too small.
     """
-    _check_length("random_permutation", length, least=2)
+    check_count("data.length", length, least=2)
 
     def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
         sequence = generator.integers(2, 100, size=(count, length))
         sequence[:, 0] = generator.integers(2, size=count)
         return _one_hot(sequence, 100), sequence[:, 0]
 
-    return Task(length, 100, 100, False, ScoreScale(ACCURACY, 0.5, solved_at), draw)
+    return Task(length, 100, 100, ScoreScale(ACCURACY, 0.5, solved_at), draw)
 
 
 def noiseless_memorization(length: int, values: int = 5, positions: int = 10, solved_at: float | None = None) -> Task:
@@ -147,9 +153,9 @@ def noiseless_memorization(length: int, values: int = 5, positions: int = 10, so
         solved_at: accuracy at which the task counts as solved.
 
     Raises:
-        DataError: the sequence is too short.
+        DataError: a number is too small.
     """
-    return _recall("noiseless_memorization", length, values, positions, solved_at, cue=positions + length)
+    return _recall(length, values, positions, solved_at, cue=positions + length)
 
 
 def copy(length: int, values: int = 8, positions: int = 10, solved_at: float | None = None) -> Task:
@@ -166,9 +172,9 @@ def copy(length: int, values: int = 8, positions: int = 10, solved_at: float | N
         solved_at: accuracy at which the task counts as solved.
 
     Raises:
-        DataError: the sequence is too short.
+        DataError: a number is too small.
     """
-    return _recall("copy", length, values, positions, solved_at, cue=positions + length - 1)
+    return _recall(length, values, positions, solved_at, cue=positions + length - 1)
 
 
 TASKS: dict[str, Callable[..., Task]] = {
@@ -177,14 +183,9 @@ TASKS: dict[str, Callable[..., Task]] = {
 }
 
 
-def _check_length(name: str, length: int, least: int) -> None:
-    if length < least:
-        raise DataError(f"data.length: got {length}; {name} needs at least {least} steps")
-
-
-def _marked_numbers(name: str, length: int, combine: np.ufunc, score_scale: ScoreScale) -> Task:
+def _marked_numbers(length: int, combine: np.ufunc, score_scale: ScoreScale) -> Task:
     """Return a task whose target combines two marked numbers."""
-    _check_length(name, length, least=10)
+    check_count("data.length", length, least=10)
     early, middle = length // 10, length // 2
 
     def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
@@ -195,12 +196,14 @@ def _marked_numbers(name: str, length: int, combine: np.ufunc, score_scale: Scor
             inputs[sequences, position, 0] = 1
         return inputs, combine(inputs[sequences, first, 1], inputs[sequences, second, 1])[:, None]
 
-    return Task(length, 2, 1, False, score_scale, draw)
+    return Task(length, 2, 1, score_scale, draw)
 
 
-def _recall(name: str, length: int, values: int, positions: int, solved_at: float | None, cue: int) -> Task:
+def _recall(length: int, values: int, positions: int, solved_at: float | None, cue: int) -> Task:
     """Return a task that repeats a pattern at the end; ``cue`` is the index of the cue's time step."""
-    _check_length(name, length, least=1)
+    check_count("data.length", length)
+    check_count("data.values", values, least=2)
+    check_count("data.positions", positions)
     steps = length + 2 * positions
 
     def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
@@ -212,8 +215,8 @@ def _recall(name: str, length: int, values: int, positions: int, solved_at: floa
         return _one_hot(sequence, values + 2), target
 
     chance = (steps - positions + positions / values) / steps
-    return Task(steps, values + 2, values + 1, True, ScoreScale(ACCURACY, chance, solved_at), draw)
+    return Task(steps, values + 2, values + 1, ScoreScale(ACCURACY, chance, solved_at), draw, every_step=True)
 
 
-def _one_hot(symbols: NDArray[np.int64], count: int) -> Inputs:
+def _one_hot(symbols: Integers, count: int) -> Inputs:
     return np.eye(count, dtype=np.float32).take(symbols, axis=0)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from gradclip.data.checks import check_column_settings, check_columns_exist, check_values
+from gradclip.arrays import Integers
+from gradclip.data.checks import check_column_settings, check_columns_exist, check_count, check_fractions, check_values
 from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns
 from gradclip.data.sources import Rows, Table
@@ -79,13 +79,17 @@ def read_series(
         **form: ``delimiter``, ``decimal`` and ``encoding`` of a CSV file, see :func:`~gradclip.data.files.read_file`.
 
     Raises:
-        DataError: the file cannot be read, a column or a timestamp is not valid, a series is shorter than window and
-            horizon together, or a split has no window.
+        DataError: a number is out of range, the file cannot be read, a column or a timestamp is not valid, a series is
+            shorter than window and horizon together, or a split has no window.
     """
+    check_count("data.window", window)
+    check_count("data.horizon", horizon)
+    check_fractions(test_fraction, validation_fraction)
     file = Path(path).expanduser()
     frame, notes = read_file(file, **form)
-    check_columns_exist(frame, [("data.time", time), *([("data.group", group)] if group else [])])
-    others = [time, *([group] if group else []), *exclude]
+    grouping = [] if group is None else [group]
+    check_columns_exist(frame, [("data.time", time), *(("data.group", name) for name in grouping)])
+    others = [time, *grouping, *exclude]
     columns, left_out = input_columns(frame, others) if features is None else (list(features), ())
     check_column_settings(frame, columns, target, exclude=exclude)
     check_values(frame, columns, target, is_series=True)
@@ -99,7 +103,6 @@ def read_series(
         source=str(file.resolve()),
         features=frame[columns].apply(as_floats),
         target=as_floats(frame[target]),
-        categorical=(),
         rows=rows,
         notes=(*notes, *left_out),
     )
@@ -118,22 +121,22 @@ def _split(
     starts: Rows, lengths: Rows, window: int, horizon: int, test_fraction: float, validation_fraction: float
 ) -> tuple[dict[Split, Rows], dict[Split, Rows]]:
     """Split each series in time; return the rows, and the last row of each window, by split."""
-    kinds = _kinds(starts, lengths, test_fraction, validation_fraction)
+    of_rows = _split_of_rows(starts, lengths, test_fraction, validation_fraction)
     ends = _window_ends(starts, lengths, window, horizon)
-    target_kinds = kinds[ends + horizon]
-    _check_split(target_kinds, test_fraction, validation_fraction)
+    of_windows = of_rows[ends + horizon]
+    _check_split(of_windows, test_fraction, validation_fraction)
     splits = {split: number for number, split in enumerate(SPLITS) if split != "validation" or validation_fraction}
-    rows = {split: np.flatnonzero(kinds == number) for split, number in splits.items()}
-    return rows, {split: ends[target_kinds == number] for split, number in splits.items()}
+    rows = {split: np.flatnonzero(of_rows == number) for split, number in splits.items()}
+    return rows, {split: ends[of_windows == number] for split, number in splits.items()}
 
 
-def _kinds(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> NDArray[np.int64]:
-    """Return the index in ``SPLITS`` of each row's split; the splits are in order of time."""
+def _split_of_rows(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> Integers:
+    """Return the split of each row as its index in ``SPLITS``; the splits are in order of time."""
     before_test = lengths - np.round(lengths * test_fraction).astype(int)
     trains = before_test - np.round(before_test * validation_fraction).astype(int)
     position = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # each row's index in its series
-    is_validation, is_test = position >= np.repeat(trains, lengths), position >= np.repeat(before_test, lengths)
-    return np.where(is_test, 2, np.where(is_validation, 1, 0))
+    after_training, is_test = position >= np.repeat(trains, lengths), position >= np.repeat(before_test, lengths)
+    return np.add(after_training, is_test, dtype=np.int64)
 
 
 def _window_ends(starts: Rows, lengths: Rows, window: int, horizon: int) -> Rows:
@@ -154,10 +157,10 @@ def _check_lengths(
     raise DataError(f"data.window: {got}, at least {window + horizon} are needed")
 
 
-def _check_split(kinds: NDArray[np.int64], test_fraction: float, validation_fraction: float) -> None:
-    """Refuse fractions that leave a split without windows."""
-    train, validation, test = (np.count_nonzero(kinds == number) for number in range(len(SPLITS)))
-    by_test = f"data.test_fraction: got {test_fraction}; leaves none of {len(kinds)} windows"
+def _check_split(of_windows: Integers, test_fraction: float, validation_fraction: float) -> None:
+    """Refuse fractions that leave a split without windows; ``of_windows`` has the split of each."""
+    train, validation, test = np.bincount(of_windows, minlength=len(SPLITS))
+    by_test = f"data.test_fraction: got {test_fraction}; leaves none of {len(of_windows)} windows"
     by_validation = f"data.validation_fraction: got {validation_fraction}; leaves none of {train + validation} windows"
     if not test:
         raise DataError(f"{by_test} to test on")

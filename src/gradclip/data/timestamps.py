@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api.types import is_datetime64_any_dtype, is_float_dtype, is_numeric_dtype
 
+from gradclip.arrays import Booleans, Floats, Integers
 from gradclip.errors import DataError
 
 STEP_TOLERANCE = 0.01  # relative difference up to which time steps count as equal, because timestamps are rounded
@@ -42,7 +43,7 @@ def check_timestamps(
     _check_steps(frame[time], np.diff(stamps), same_series, allow_gaps)
 
 
-def stamps_as_numbers(stamps: pd.Series, day_first: bool | None = None) -> NDArray[np.float64] | NDArray[np.int64]:
+def stamps_as_numbers(stamps: pd.Series, day_first: bool | None = None) -> Floats | Integers:
     """Convert timestamps to numbers, and dates to nanoseconds; offsets from UTC are taken into account.
 
     Raises:
@@ -74,7 +75,7 @@ def _read(stamps: pd.Series, day_first: bool) -> pd.Series:
         return pd.to_datetime(stamps.map(str), errors="coerce", utc=True, dayfirst=day_first)
 
 
-def _nanoseconds(dates: pd.Series) -> NDArray[np.int64]:
+def _nanoseconds(dates: pd.Series) -> Integers:
     return dates.to_numpy(dtype="datetime64[ns]").astype(np.int64)
 
 
@@ -87,7 +88,7 @@ def _check_contiguous(names: pd.Series) -> None:
         raise DataError(f"data.group: {got}; the rows of a series must be contiguous")
 
 
-def _check_steps(stamps: pd.Series, steps: NDArray[Any], same_series: NDArray[np.bool_], allow_gaps: bool) -> None:
+def _check_steps(stamps: pd.Series, steps: NDArray[Any], same_series: Booleans, allow_gaps: bool) -> None:
     """Refuse a time step within a series that goes back, is zero or differs from the median step."""
     if not same_series.any():
         return

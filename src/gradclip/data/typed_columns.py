@@ -29,7 +29,7 @@ def uses_decimal_comma(frame: pd.DataFrame) -> bool:
         >>> uses_decimal_comma(pd.DataFrame({"price": ["1,5", "1.000,5", "2"], "city": ["Ulm", "Bonn", "Ulm"]}))
         True
     """
-    columns = (_different(frame[name]) for name in frame if _is_text(frame[name]))
+    columns = (_unique_texts(frame[name]) for name in frame if _is_text(frame[name]))
     return any(texts.str.contains(",").any() and texts.str.fullmatch(COMMA_NUMBER).all() for texts in columns)
 
 
@@ -52,7 +52,7 @@ def ambiguous_number(texts: pd.DataFrame, sign: str) -> tuple[str, str] | None:
     grouped, decimal = rf"[+-]?[1-9]\d{{0,2}}({point}\d{{3}})+", rf"[+-]?\d*{point}\d+([eE][+-]?\d+)?"
     found = None
     for name, column in texts.items():
-        cells = _different(column).str.strip()
+        cells = _unique_texts(column).str.strip()
         signed = cells[cells.str.contains(sign, regex=False)]
         others = cells[~cells.isin([*signed, *MISSING, ""])]
         if not signed.str.fullmatch(grouped).all():
@@ -89,7 +89,7 @@ def _plain_column(column: pd.Series, decimal_comma: bool) -> pd.Series:
     if not _is_text(column):
         beyond_64_bits = column.dtype == object and infer_dtype(column, skipna=True) == "integer"
         return as_floats(column) if beyond_64_bits else column
-    texts = _different(column)
+    texts = _unique_texts(column)
     plain = texts
     if decimal_comma and texts.str.fullmatch(COMMA_NUMBER).all():
         plain = texts.str.replace(".", "").str.replace(",", ".")
@@ -153,6 +153,6 @@ def _is_text(column: pd.Series) -> bool:
     return infer_dtype(column, skipna=True) == "string"
 
 
-def _different(column: pd.Series) -> pd.Series:
-    """Return the different texts of a column, without markers of missing values."""
+def _unique_texts(column: pd.Series) -> pd.Series:
+    """Return the unique texts of a column, without markers of missing values."""
     return column.drop_duplicates()[lambda texts: texts.notna() & ~texts.isin(MISSING)]

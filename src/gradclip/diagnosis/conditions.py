@@ -184,19 +184,19 @@ def are_clipped_already(norms: Floats) -> bool:
     return at_maximum * len(norms) > ROUNDED * int(counts.max(initial=0))
 
 
-def scale_jumps(norms: Floats) -> list[tuple[int, float]]:
-    """Return the indices at which norms jump between steady levels by a power of two, and the factors.
+def scale_jumps(norms: Floats) -> dict[int, float]:
+    """Return the factors by which norms jump between steady levels, if all are powers of two, by index.
 
-    A single jump by another factor shows that the loss scale is not the cause; the list is then empty.
+    A single jump by another factor shows that the loss scale is not the cause.
 
     Example:
         >>> scale_jumps(np.repeat([3.0, 6.0, 1.5], 20))
-        [(20, 2.0), (40, 0.25)]
+        {20: 2.0, 40: 0.25}
         >>> scale_jumps(np.repeat([3.0, 6.0, 20.0], 20))
-        []
+        {}
     """
     if len(norms) < 2 * SCALE_WINDOW:
-        return []
+        return {}
     logs = np.log2(norms)
     windows = np.lib.stride_tricks.sliding_window_view(logs, SCALE_WINDOW)
     before, after = windows[:-SCALE_WINDOW], windows[SCALE_WINDOW:]
@@ -204,5 +204,5 @@ def scale_jumps(norms: Floats) -> list[tuple[int, float]]:
     jumps = np.where(steady, np.median(after, axis=1) - np.median(before, axis=1), 0.0)
     found = np.flatnonzero(np.abs(jumps) > 0.5)
     if len(found) < MIN_SCALE_JUMPS or np.any(np.abs(jumps[found] - np.round(jumps[found])) > SCALE_TOLERANCE):
-        return []
-    return [(int(index) + SCALE_WINDOW, float(2 ** np.round(jumps[index]))) for index in found]
+        return {}
+    return {int(index) + SCALE_WINDOW: float(2 ** np.round(jumps[index])) for index in found}

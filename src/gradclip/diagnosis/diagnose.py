@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +13,10 @@ from gradclip.diagnosis.evidence import Evidence, gather_evidence
 from gradclip.diagnosis.findings import Finding, find
 from gradclip.diagnosis.finite_statistics import null_nonfinite
 from gradclip.diagnosis.log import Training, as_log
-from gradclip.diagnosis.open_questions import unknown, unknown_of_run
+from gradclip.diagnosis.open_questions import open_questions
 from gradclip.diagnosis.remedy import Loop, Remedy
 from gradclip.diagnosis.suggestions import suggest
+from gradclip.errors import DataError, check_choice
 from gradclip.telemetry.record import GradientRecord
 
 
@@ -81,7 +83,8 @@ def diagnose(
         loop: form in which remedies are written: for our ``command``, for ``lightning`` or for plain ``torch``.
 
     Raises:
-        DataError: the log has no steps or no norms, or a column holds a value that is not a number.
+        DataError: the log has no steps or no norms, a column has another length or holds a value that is not a number,
+            a norm is negative, or ``loop`` is unknown.
 
     Example:
         >>> found = diagnose({"step": range(100), "grad_norm": [1.0] * 50 + [30.0] + [1.0] * 49})
@@ -90,6 +93,7 @@ def diagnose(
         >>> found.remedies[0].how.torch
         ('torch.nn.utils.clip_grad_norm_(model.parameters(), 1)',)
     """
+    check_choice("loop", loop, get_args(Loop), DataError)
     training = Training(
         optimizer=optimizer, learning_rate=learning_rate, epsilon=epsilon, elements=elements, threshold=max_norm
     )
@@ -106,6 +110,5 @@ def diagnose_evidence(evidence: Evidence, loop: Loop, probe: Evidence | None = N
         loop: form in which remedies are written.
         probe: evidence from a short run that measured norms; None without one.
     """
-    not_known = unknown(evidence) if evidence.training.command is None else unknown_of_run(evidence)
     remedies = suggest(probe or evidence, evidence)
-    return Diagnosis(tuple(find(evidence, probe)), tuple(remedies), tuple(not_known), loop)
+    return Diagnosis(tuple(find(evidence, probe)), tuple(remedies), tuple(open_questions(evidence)), loop)

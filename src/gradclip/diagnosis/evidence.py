@@ -87,7 +87,7 @@ class Evidence:
         largest_update_ratio: largest change of a parameter in a usable step, relative to its norm.
         typical_update_ratio: largest change of a parameter in a step, the median over the steps.
         target_max_abs: largest magnitude of the target, as the network sees it.
-        scale_jumps: the steps in which the norms jump by a power of two, and the factors.
+        scale_jumps: the factors by which the norms jump, if all are powers of two, by step.
         overfits_after_epoch: epoch of the best score, if the score has worsened since then by more than the noise of
             one run while the training loss kept falling; 0 otherwise.
         exploded: whether the run diverged, or stalled after its gradients exploded.
@@ -113,7 +113,7 @@ class Evidence:
     largest_update_ratio: float
     typical_update_ratio: float
     target_max_abs: float
-    scale_jumps: list[tuple[int, float]]
+    scale_jumps: dict[int, float]
     overfits_after_epoch: int
     exploded: bool
     probe_results: tuple[ProbeResult, ...] = ()
@@ -145,7 +145,7 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
     """
     norm = log[keys.GRAD_NORM]
     finite = log.select(np.isfinite(norm) & (norm > 0))
-    finite_norm = finite[keys.GRAD_NORM]
+    finite_norm, steps = finite[keys.GRAD_NORM], finite[STEP]
     before_explosion = len(finite)
     if training.outcome not in ENDED_WELL:
         before_explosion = steps_before_explosion(finite_norm)
@@ -179,7 +179,7 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
         largest_update_ratio=largest_of(ratios),
         typical_update_ratio=median_of(ratios),
         target_max_abs=largest_of(log[TARGET_MAX_ABS]),
-        scale_jumps=[] if log.is_unscaled else [(int(finite[STEP][row]), by) for row, by in scale_jumps(finite_norm)],
+        scale_jumps={} if log.is_unscaled else {int(steps[row]): by for row, by in scale_jumps(finite_norm).items()},
         overfits_after_epoch=_overfits_after_epoch(training, log),
         exploded=outcome == "diverged" or (outcome == "stalled" and unusable),
     )

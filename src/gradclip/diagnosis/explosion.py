@@ -13,6 +13,7 @@ from gradclip.diagnosis.evidence import steps_before_explosion
 from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
 from gradclip.diagnosis.remedy import OUR_NETWORK, Loop, Remedy, clip_norm
 from gradclip.diagnosis.suggestions import BOUNDED_LOSS, rounded, scaled_target, smaller_rate, thresholds_over_decades
+from gradclip.errors import first_few
 from gradclip.norms.arrays import differ
 from gradclip.telemetry.divergence import LOSS_SCALE, Divergence
 from gradclip.telemetry.record import GradientRecord
@@ -121,8 +122,7 @@ class Explosion:
         return [*lines, f"Largest gradient in the last finite step: {self.largest_parameter}, {share}."]
 
     def _batch(self) -> str:
-        more = f" and {len(self.rows) - SHOWN_ROWS} more" if len(self.rows) > SHOWN_ROWS else ""
-        rows = f", rows {', '.join(map(str, self.rows[:SHOWN_ROWS]))}{more}" if self.rows else ""
+        rows = f", rows {first_few(map(str, self.rows), SHOWN_ROWS)}" if self.rows else ""
         largest = f"; largest input {self.input_max_abs:.4g}, largest target {self.target_max_abs:.4g}"
         known = not np.isnan([self.input_max_abs, self.target_max_abs]).all()
         return f"Batch {self.batch} of the epoch{rows}{largest if known else ''}."
@@ -204,9 +204,8 @@ def _kind(record: GradientRecord, row: int, place: str) -> Kind:
 
 def _growth(norms: Floats) -> float:
     """Return the geometric mean of the growth factors over the last steps; NaN with fewer than two steps."""
-    last = norms[-SHOWN_STEPS:]
-    last = last[np.isfinite(last) & (last > 0)]
-    return float((last[-1] / last[0]) ** (1 / (len(last) - 1))) if len(last) > 1 else float("nan")
+    last = _positive(norms[-SHOWN_STEPS:])
+    return float((last[-1] / last[0]) ** (1 / (len(last) - 1))) if len(last) > 1 else np.nan
 
 
 def _shares(history: GradientRecord) -> Floats:

@@ -21,6 +21,7 @@ from gradclip.diagnosis.suggestions import (
     is_inert,
     rounded,
 )
+from gradclip.errors import first_few
 from gradclip.formatting import chosen_on_test, counted
 
 NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are not enough to choose a threshold."
@@ -167,10 +168,9 @@ def _overfitting(evidence: Evidence) -> Iterator[Finding]:
 def _log_quality(evidence: Evidence) -> Iterator[Finding]:
     """Yield findings on norms that do not show the size of the gradients."""
     if jumps := evidence.scale_jumps:
-        shown = ", ".join(f"{factor:g} at step {step}" for step, factor in jumps[:SHOWN_JUMPS])
-        more = f" and {len(jumps) - SHOWN_JUMPS} more" if len(jumps) > SHOWN_JUMPS else ""
-        text = f"The norms jump by powers of two, as a loss scale does: by a factor of {shown}{more}."
-        yield Finding("loss scale", text, {f"step_{step}": factor for step, factor in jumps}, is_problem=True)
+        shown = first_few((f"{factor:g} at step {step}" for step, factor in jumps.items()), SHOWN_JUMPS)
+        text = f"The norms jump by powers of two, as a loss scale does: by a factor of {shown}."
+        yield Finding("loss scale", text, {f"step_{step}": factor for step, factor in jumps.items()}, is_problem=True)
     if are_clipped_already(evidence):
         norms = evidence.finite_norms
         share, largest = conditions.fraction_at_maximum(norms), float(norms.max())

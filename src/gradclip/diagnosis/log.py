@@ -166,18 +166,26 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
             of single tensors as a pattern, ``{"grad/norm/*": "norms/*"}``.
 
     Raises:
-        DataError: there is no column of steps or norms, a named column is missing, or a value is not a number.
+        DataError: there is no column of steps or norms, a named column is missing, columns have different lengths, a
+            value is not a number, or a norm is negative.
     """
     if isinstance(data, GradientRecord):
         had_gradients = ~np.isnan(data.norm) | ~data.skipped
         return Log.of_telemetry(data.to_columns()).select(had_gradients)
     found = find_columns([str(name) for name in data], names or {})
-    norm = np.asarray(data[found[keys.GRAD_NORM]])
+    arrays = {name: np.asarray(data[column]) for name, column in found.items()}
+    norm = arrays[keys.GRAD_NORM]
+    for name, column in found.items():
+        if arrays[name].shape != (norm.size,):
+            got = f"got values of shape {arrays[name].shape}"
+            raise DataError(f"log: column {column!r}: {got}; must be one number for each norm")
     logged = np.array([value is not None for value in norm]) if norm.dtype == object else np.full(len(norm), True)
-    columns = {name: _numbers(np.asarray(data[column])[logged], column) for name, column in found.items()}
+    columns = {name: _numbers(arrays[name][logged], column) for name, column in found.items()}
     step = columns[STEP]
     if not len(step):
         raise DataError(f"log: column {found[keys.GRAD_NORM]!r} has no rows with a number")
+    if (columns[keys.GRAD_NORM] < 0).any():
+        raise DataError(f"log: column {found[keys.GRAD_NORM]!r}: got a negative norm; are these its logarithms?")
     if not np.isfinite(step).all():
         raise DataError(f"log: column {found[STEP]!r}: a step is missing or not finite; every norm needs a step")
     _, last = np.unique(step[::-1], return_index=True)
@@ -200,9 +208,8 @@ def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, 
     """
     shown = [column for column in columns if not column.endswith(EXTREMES)]
     found = {name: column for name in ALIASES if (column := _find(name, shown, names.get(name))) is not None}
-    for name, what in ((STEP, "steps"), (keys.GRAD_NORM, "gradient norms")):
+    for name, what, setting in ((STEP, "steps", "step_column"), (keys.GRAD_NORM, "gradient norms", "norm_column")):
         if name not in found:
-            setting = "step_column" if name == STEP else "norm_column"
             raise DataError(f"log: got no column of {what}; name one of {first_few(columns)} with {setting}=...")
     return found | dict(_find_layers(shown, names.get(f"{keys.GRAD_NORM}/*")))
 

@@ -55,10 +55,9 @@ def norm_for_10pct_step(training: Training, log: Log) -> float:
 
 def _norm_of_all(log: Log, family: str) -> Floats:
     """Return the norm of all tensors together in each step, ``[steps]``."""
-    squares = np.zeros(len(log))
+    norm = np.zeros(len(log))
     for _, norms in log.columns_of(family):
-        squares += np.nan_to_num(norms, posinf=np.inf) ** 2
-    norm: Floats = np.sqrt(squares)
+        norm = np.hypot(norm, np.nan_to_num(norms, posinf=np.inf))
     return norm
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -87,8 +86,7 @@ class RNN(Recurrent):
         truncation: int | None = None,
     ) -> None:
         check_choice("initialization", initialization, ("pytorch", *INITIALIZATIONS), ModelError)
-        sizes = {"num_layers": layers, "dropout": dropout, "batch_first": True}
-        layer: Any = nn.RNN(in_features, hidden_size, nonlinearity=nonlinearity, **sizes)
+        layer = nn.RNN(in_features, hidden_size, layers, nonlinearity, dropout=dropout, batch_first=True)
         super().__init__(layer, out_features, every_step, truncation)
         if initialization != "pytorch":
             deviation = {} if weight_deviation is None else {"deviation": weight_deviation}
@@ -113,7 +111,7 @@ class LSTM(Recurrent):
         torch.Size([3, 20, 1])
     """
 
-    cell: type[nn.RNNBase] = nn.LSTM
+    cell: type[nn.LSTM | nn.GRU] = nn.LSTM
 
     def __init__(
         self,
@@ -125,8 +123,7 @@ class LSTM(Recurrent):
         every_step: bool = False,
         truncation: int | None = None,
     ) -> None:
-        sizes = {"num_layers": layers, "dropout": dropout, "batch_first": True}
-        layer: Any = self.cell(in_features, hidden_size, **sizes)  # type: ignore[arg-type]
+        layer = self.cell(in_features, hidden_size, layers, dropout=dropout, batch_first=True)
         super().__init__(layer, out_features, every_step, truncation)
 
 

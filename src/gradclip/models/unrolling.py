@@ -114,13 +114,8 @@ def _run_layer(
     return torch.stack(states), state
 
 
-def _tanh_cell(from_input: Tensor, from_hidden: Tensor, _: State) -> State:
-    hidden = torch.tanh(from_hidden + from_input)
-    return hidden, hidden
-
-
-def _relu_cell(from_input: Tensor, from_hidden: Tensor, _: State) -> State:
-    hidden = torch.relu(from_hidden + from_input)
+def _simple_cell(from_input: Tensor, from_hidden: Tensor, _: State, activation: Callable[[Tensor], Tensor]) -> State:
+    hidden = activation(from_hidden + from_input)
     return hidden, hidden
 
 
@@ -139,8 +134,8 @@ def _gru_cell(from_input: Tensor, from_hidden: Tensor, state: State) -> State:
 
 
 CELLS: dict[str, Callable[[Tensor, Tensor, State], State]] = {
-    "RNN_TANH": _tanh_cell,
-    "RNN_RELU": _relu_cell,
+    "RNN_TANH": partial(_simple_cell, activation=torch.tanh),
+    "RNN_RELU": partial(_simple_cell, activation=torch.relu),
     "LSTM": _lstm_cell,
     "GRU": _gru_cell,
 }

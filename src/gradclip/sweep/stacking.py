@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from gradclip.config.data import OwnData
+from gradclip.config.data import OwnDataSettings
 from gradclip.config.schema import TrainConfig, has_effect
 from gradclip.stacked.varying import flatten_settings, may_vary
 from gradclip.training.job import Job
@@ -19,7 +19,7 @@ def refusal(config: TrainConfig) -> str:
     trainer = config.trainer
     reasons = {
         "a module, data module or callback of your own acts on one training run at a time": bool(
-            config.module or config.callbacks or isinstance(config.data, OwnData)
+            config.module or config.callbacks or isinstance(config.data, OwnDataSettings)
         ),
         "clip=activation acts on each layer during backward": config.clip.name == "activation",
         "optimizer=muon multiplies each weight matrix by itself": getattr(config.optimizer, "name", "") == "muon",

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-MOST = 32  # tensors that are measured in one batch
+from gradclip.arrays import Booleans, Floats
+
+MAX_TENSORS = 32  # tensors that are measured in one batch
 
 
 def batch_extremes(batch: Any) -> list[Tensor]:
@@ -29,7 +30,7 @@ def batch_extremes(batch: Any) -> list[Tensor]:
         pair = [part.detach() for part in batch if _is_real(part)]
         if len(pair) == 2:
             return [extreme for part in pair for extreme in part.aminmax()]
-    parts = [part.detach() for part in islice(_real_parts(batch), MOST)]
+    parts = [part.detach() for part in islice(_real_parts(batch), MAX_TENSORS)]
     return _total([part.sum(dtype=torch.promote_types(part.dtype, torch.float32)) for part in parts])
 
 
@@ -40,6 +41,18 @@ def merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
     if all(len(extremes) == 4 for extremes in batches):
         return [torch.stack(extremes).abs().max() for extremes in zip(*batches, strict=True)]
     return _total([found for batch in batches for found in batch])
+
+
+def largest_of_batches(found: Floats, of_pair: Booleans) -> Floats:
+    """Return the largest magnitude of inputs and of targets, ``[2, steps]``; infinite if an element is not finite.
+
+    Args:
+        found: the result of :func:`batch_extremes` for each step, padded with zeros, ``[steps, 4]``.
+        of_pair: whether these are extremes, ``[steps]``; otherwise the first number is not finite if an element is not.
+    """
+    of_pairs = np.abs(found).reshape(len(found), 2, 2).max(axis=2).T
+    of_others = np.stack([np.where(np.isfinite(found[:, 0]), np.nan, np.inf), np.full(len(found), np.nan)])
+    return np.where(of_pair, np.where(np.isnan(of_pairs), np.inf, of_pairs), of_others)
 
 
 def returned_loss(outputs: Any) -> Tensor | None:
@@ -79,15 +92,3 @@ def _is_real(part: Any) -> bool:
     if not (isinstance(part, Tensor) and part.is_floating_point() and part.numel()):
         return False
     return part.layout == torch.strided and part.dtype.itemsize > 1
-
-
-def largest_of_batches(found: NDArray[np.float64], of_pair: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the largest magnitude of inputs and of targets, ``[2, steps]``; infinite if an element is not finite.
-
-    Args:
-        found: the result of :func:`batch_extremes` for each step, padded with zeros, ``[steps, 4]``.
-        of_pair: whether these are extremes, ``[steps]``; otherwise the first number is not finite if an element is not.
-    """
-    of_pairs = np.abs(found).reshape(len(found), 2, 2).max(axis=2).T
-    of_others = np.stack([np.where(np.isfinite(found[:, 0]), np.nan, np.inf), np.full(len(found), np.nan)])
-    return np.where(of_pair, np.where(np.isnan(of_pairs), np.inf, of_pairs), of_others)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gradclip import keys
 from gradclip.arrays import Booleans, Floats, Integers
 from gradclip.norms.arrays import row_norms
-from gradclip.telemetry.divergence import LOSS_SCALE, LOST_UPDATES, Divergence, diverged_steps
+from gradclip.telemetry.divergence import LOSS_SCALE, LOST_UPDATES, Divergence, diverged_steps, stops_moving
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,8 +99,7 @@ class GradientRecord:
         """Merge the records of several optimizers in the order of their steps; other optimizers' parameters are NaN."""
         names = (*dict.fromkeys(name for record in records for name in record.names),)
         joined = cls.join(names, records)
-        order = np.argsort(joined.step, kind="stable")
-        return cls(names, *(getattr(joined, column)[order] for column in cls.columns()))
+        return joined._select(np.argsort(joined.step, kind="stable"))
 
     def with_names(self, names: tuple[str, ...]) -> "GradientRecord":
         """Return the record with these parameters, in this order; a parameter that it does not have is NaN."""
@@ -121,7 +120,9 @@ class GradientRecord:
     def before(self, step: int, count: int) -> "GradientRecord":
         """Return the record of the last ``count`` steps before a step."""
         end = int(np.searchsorted(self.step, step))
-        rows = slice(max(0, end - count), end)
+        return self._select(slice(max(0, end - count), end))
+
+    def _select(self, rows: slice | NDArray[np.intp]) -> "GradientRecord":
         return GradientRecord(self.names, *(getattr(self, column)[rows] for column in self.columns()))
 
     @cached_property
@@ -224,14 +225,13 @@ class GradientRecord:
 
     def _overflowed_update(self) -> Divergence | None:
         """Return where a huge gradient was used after which its parameter, which had moved before, no longer moves."""
-        for row, column in np.argwhere(self.huge):
-            updates, norms = self.updates[row:, column], self.norms_clipped[row:, column]
-            measured = ~np.isnan(updates) & (norms > 0)
-            moved_before = row == 0 or np.nanmax(self.updates[:row, column], initial=0.0) > 0
-            moves = updates[measured].any() or (row and self.weights[row, column] != self.weights[row - 1, column])
-            if measured[1:].any() and moved_before and not moves:
-                return Divergence(int(self.step[row]), int(self.epoch[row]), f"update {self.names[column]}")
-        return None
+        if not self.huge.any():
+            return None
+        stopped = np.argwhere(self.huge & stops_moving(self.norms_clipped, self.weights, self.updates)).tolist()
+        if not stopped:
+            return None
+        row, column = stopped[0]
+        return Divergence(int(self.step[row]), int(self.epoch[row]), f"update {self.names[column]}")
 
     def _lost_scale(self) -> Divergence | None:
         """Return where a loss scaler began to skip every update, if it skipped at least ``LOST_UPDATES``."""

@@ -84,7 +84,8 @@ class RecordStore:
                 place.mkdir(parents=True, exist_ok=True)
                 self._folder = Path(tempfile.mkdtemp(prefix="gradient-record-", dir=place)).resolve()
             path = self._folder / f"from-step-{int(record.step[0])}.npz"
-            _write(record, path)
+            columns = {name: getattr(record, name) for name in record.columns()}
+            np.savez(path, names=np.array(record.names, dtype=np.str_), **columns)
         except (OSError, ImportError) as error:  # such as a full disk
             self.limit = math.inf
             warnings.warn(f"{place}: cannot be written, so the record stays in memory: {error}", stacklevel=2)
@@ -95,11 +96,6 @@ class RecordStore:
 
 def _bytes(block: GradientRecord) -> int:
     return sum(getattr(block, column).nbytes for column in GradientRecord.columns())
-
-
-def _write(record: GradientRecord, path: Path) -> None:
-    columns = {name: getattr(record, name) for name in record.columns()}
-    np.savez(path, names=np.array(record.names, dtype=np.str_), **columns)
 
 
 def _read(path: Path) -> GradientRecord:

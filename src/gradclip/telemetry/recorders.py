@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch._utils import _flatten_dense_tensors
 
+from gradclip.arrays import Floats
 from gradclip.norms.arrays import row_part_norms
 from gradclip.norms.tensors import change_norms, tensor_norms
 from gradclip.sharding import is_distributed, stored
@@ -43,9 +43,9 @@ class CopyingRecorder(Recorder):
     def _keep(self) -> None:
         self._copies += [self._before, self._clipped, self._after]
 
-    def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
+    def _flush_columns(self) -> dict[str, Floats]:
         size = self._after.numel()
-        rows: NDArray[np.float64] = torch.cat(self._copies).view(-1, 4, size).cpu().double().numpy()
+        rows: Floats = torch.cat(self._copies).view(-1, 4, size).cpu().double().numpy()
         self._copies = []
         weights_before, before, after, weights = rows.swapaxes(0, 1)
         nothing = np.full(len(rows), np.nan)
@@ -62,7 +62,7 @@ class CopyingRecorder(Recorder):
                 "updates": row_part_norms(weights - weights_before, self._offsets),
             }
 
-    def _nonfinite_counts(self, rows: NDArray[np.float64], norms: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _nonfinite_counts(self, rows: Floats, norms: Floats) -> Floats:
         if np.isfinite(norms).all():
             return np.zeros_like(norms)
         return np.add.reduceat(~np.isfinite(rows), self._offsets, axis=1, dtype=np.float64)
@@ -127,7 +127,7 @@ class MeasuringRecorder(Recorder):
         self._rows["values"].append(self._values)
         self._rows["nonfinite"].append([self._nonfinite])
 
-    def _flush_columns(self) -> dict[str, NDArray[np.float64]]:
+    def _flush_columns(self) -> dict[str, Floats]:
         arrays = {name: to_array(rows) for name, rows in self._rows.items()}
         self._rows = {name: [] for name in self._rows}
         products, max_abs = arrays["values"].T

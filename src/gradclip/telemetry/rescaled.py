@@ -5,8 +5,9 @@ from math import isfinite, sqrt
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from gradclip.arrays import Floats
 
 SAMPLE = 4096  # elements
 LEAST = 1e-30  # elements of smaller norms may have lost digits in float32
@@ -56,7 +57,7 @@ class Sample:
     """
 
     def __init__(self, gradients: Sequence[Tensor], norms: Tensor) -> None:
-        self._before: NDArray[np.float64] | None = None
+        self._before: Floats | None = None
         are_float32 = all(gradient.is_cpu and gradient.dtype == torch.float32 for gradient in gradients)
         if are_float32:
             self._index = int(norms.argmax())  # the index of a NaN, if there is one
@@ -82,6 +83,6 @@ class Sample:
         is_multiple = np.abs(after - coefficient * self._before).max() <= ROUNDING * np.abs(after).max()
         return coefficient if is_multiple and coefficient * self._largest < LARGEST else None
 
-    def _read(self, gradients: Sequence[Tensor]) -> NDArray[np.float64]:
-        elements: NDArray[np.float64] = gradients[self._index].detach().reshape(-1)[:SAMPLE].double().numpy()
+    def _read(self, gradients: Sequence[Tensor]) -> Floats:
+        elements: Floats = gradients[self._index].detach().reshape(-1)[:SAMPLE].double().numpy()
         return elements

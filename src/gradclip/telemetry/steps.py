@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from gradclip.arrays import Floats
 from gradclip.norms.tensors import as_real
 from gradclip.telemetry.batches import largest_of_batches
 from gradclip.telemetry.record import MATRICES, GradientRecord
@@ -77,7 +77,7 @@ class Recorder(ABC):
             measure_updates: whether to measure the step's updates.
             are_known: whether the gradients are those of the step; if not, their norms are NaN.
         """
-        self._has_gradients = are_known and self._find_gradients()
+        self._has_gradients = are_known and self._has_gradient()
         if self.parameters and self.is_open:
             self._measure_gradients()
         elif self.parameters:
@@ -92,7 +92,7 @@ class Recorder(ABC):
         """
         if self._is_clipped:
             return
-        self._is_clipped, self._keeps_gradients = True, self._find_gradients()
+        self._is_clipped, self._keeps_gradients = True, self._has_gradient()
         if self.parameters:
             self._measure_clipped()
 
@@ -192,9 +192,9 @@ class Recorder(ABC):
         """Store the measurements of the step."""
 
     @abstractmethod
-    def _flush_columns(self) -> dict[str, NDArray[np.float64]]: ...
+    def _flush_columns(self) -> dict[str, Floats]: ...
 
-    def _find_gradients(self) -> bool:
+    def _has_gradient(self) -> bool:
         return any(parameter.grad is not None for parameter in self.parameters)
 
     def _gradients(self) -> list[Tensor]:
@@ -217,20 +217,20 @@ class _Flags(NamedTuple):
     of_pair: bool  # whether the batch is a pair of floating-point tensors, so that its extremes are known
 
 
-def _nothing(steps: int) -> dict[str, NDArray[np.float64]]:
+def _nothing(steps: int) -> dict[str, Floats]:
     """Return the columns of steps in which no parameter is trained."""
     numbers = {column: np.full(steps, np.nan) for column in ("max_abs", "inner_product")}
     return numbers | {column: np.empty((steps, 0)) for column in MATRICES}
 
 
-def _read_scalars(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
+def _read_scalars(rows: Sequence[Sequence[Tensor]]) -> Floats:
     """Return rows of scalars as an array, read one by one on a CPU (a tenth of the time) and at once elsewhere."""
     if rows[0][0].is_cpu:
         return np.array([[scalar.item() for scalar in row] for row in rows], dtype=np.float64)
     return to_array(rows)
 
 
-def to_array(rows: Sequence[Sequence[Tensor]]) -> NDArray[np.float64]:
+def to_array(rows: Sequence[Sequence[Tensor]]) -> Floats:
     """Return rows of tensors of one shape as an array, each row with all elements, read from the device at once."""
-    values: NDArray[np.float64] = torch.stack([tensor for row in rows for tensor in row]).cpu().double().numpy()
+    values: Floats = torch.stack([tensor for row in rows for tensor in row]).cpu().double().numpy()
     return values.reshape(len(rows), -1)

@@ -21,7 +21,7 @@ from gradclip.callbacks.progress import Progress
 from gradclip.callbacks.random_state import RandomState
 from gradclip.callbacks.trainer_checks import callbacks_of, check_whole_gradients
 from gradclip.config.base import OwnClass
-from gradclip.config.data import OwnData as OwnDataSettings
+from gradclip.config.data import OwnDataSettings
 from gradclip.config.schema import TrainConfig
 from gradclip.config.training import LossSettings
 from gradclip.data.base import TrainingData

@@ -5,8 +5,7 @@ from typing import Any
 
 from pytorch_lightning import LightningDataModule, LightningModule
 
-from gradclip.config.data import OwnData as OwnDataSettings
-from gradclip.config.data import SeriesSettings, TaskSettings
+from gradclip.config.data import OwnDataSettings, SeriesSettings, TaskSettings
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import ShuffledBatchSampler

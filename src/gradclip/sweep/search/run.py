@@ -10,7 +10,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from gradclip.config.composition import without_hydra
-from gradclip.config.data import OwnData
+from gradclip.config.data import OwnDataSettings
 from gradclip.config.overrides import job_name
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
@@ -82,7 +82,7 @@ def check_score(score: str, config: "TrainConfig") -> None:
     """
     from gradclip.training.examples import build_data
 
-    own = config.module or (config.data if isinstance(config.data, OwnData) else None)
+    own = config.module or (config.data if isinstance(config.data, OwnDataSettings) else None)
     if score == "test" and own and (config.module or "test" not in build_data(config).splits):
         raise ConfigError(f"hydra.sweeper.score: got 'test'; {own.target} has no test score; must be auto or train")
 

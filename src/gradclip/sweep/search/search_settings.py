@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gradclip.config.base import Count, Seed, Settings
-from gradclip.config.validation import check
+from gradclip.config.validation import validate_values
 from gradclip.errors import ConfigError
 
 
@@ -32,6 +32,6 @@ def read_settings(settings: Mapping[str, Any]) -> SearchSettings:
         gradclip.errors.ConfigError: hydra.sweeper.trials: got 0; must be greater than 0
     """
     try:
-        return check(SearchSettings, settings)
+        return validate_values(SearchSettings, settings)
     except ConfigError as error:
         raise ConfigError(f"hydra.sweeper.{error}") from error
