@@ -96,6 +96,12 @@ def test_a_calm_log_is_healthy() -> None:
     assert diagnosis.remedies
 
 
+def test_falling_norms_suggest_a_threshold_that_follows_them_only_if_there_is_a_threshold() -> None:
+    falling = log(np.geomspace(40, 1, STEPS))
+    assert diagnose(falling).remedies == ()
+    assert "threshold that follows the norms" in [one.what for one in diagnose(falling, max_norm=30.0).remedies]
+
+
 def test_the_share_of_the_largest_element_is_reported_only_if_it_dominates() -> None:
     assert "largest element" not in [finding.kind for finding in diagnose(log(grad_max_abs=0.6 * CALM)).findings]
 
@@ -181,6 +187,8 @@ def test_unknowns_depend_on_the_given_columns_and_settings() -> None:
     ({"step": [None], "grad_norm": [1.0]}, "column 'step': a step is missing"),
     ({"step": [1], "a/grad_norm": [1.0], "b - grad_norm": [2.0], "c - grad_norm": [2.0]}, "got several columns"),
     ({"step": [1], "grad_norm": ["x"]}, "column 'grad_norm', row 1: got 'x'; must be a number"),
+    ({"step": [1, 2], "grad_norm": [np.nan, -1.5]}, "column 'grad_norm': got -1.5; a norm cannot be negative"),
+    ({"step": [1], "grad_norm": [1.0], "grad_norm/w": [-2.0]}, "column 'grad_norm/w': got -2; a norm cannot be"),
 ])  # fmt: skip
 def test_a_log_without_valid_steps_and_norms_is_refused(log: Log, message: str) -> None:
     with pytest.raises(DataError, match=message):

@@ -81,7 +81,7 @@ def diagnose(
         loop: form in which remedies are written: for our ``command``, for ``lightning`` or for plain ``torch``.
 
     Raises:
-        DataError: the log has no steps or no norms, or a column holds a value that is not a number.
+        DataError: the log has no steps or no norms, a column holds a value that is not a number, or a norm is negative.
 
     Example:
         >>> found = diagnose({"step": range(100), "grad_norm": [1.0] * 50 + [30.0] + [1.0] * 49})

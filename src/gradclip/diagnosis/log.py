@@ -166,7 +166,8 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
             of single tensors as a pattern, ``{"grad/norm/*": "norms/*"}``.
 
     Raises:
-        DataError: there is no column of steps or norms, a named column is missing, or a value is not a number.
+        DataError: there is no column of steps or norms, a named column is missing, a value is not a number, or a
+            norm is negative.
     """
     if isinstance(data, GradientRecord):
         had_gradients = ~np.isnan(data.norm) | ~data.skipped
@@ -175,6 +176,9 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
     norm = np.asarray(data[found[keys.GRAD_NORM]])
     logged = np.array([value is not None for value in norm]) if norm.dtype == object else np.full(len(norm), True)
     columns = {name: _numbers(np.asarray(data[column])[logged], column) for name, column in found.items()}
+    for name, column in found.items():
+        if name.startswith(keys.GRAD_NORM) and np.any(columns[name] < 0):
+            raise DataError(f"log: column {column!r}: got {np.nanmin(columns[name]):g}; a norm cannot be negative")
     step = columns[STEP]
     if not len(step):
         raise DataError(f"log: column {found[keys.GRAD_NORM]!r} has no rows with a number")
