@@ -1,9 +1,9 @@
 """Data module of a user's time series: a window of time steps as inputs, a target some steps ahead."""
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -11,12 +11,11 @@ from torch.utils.data import Dataset
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape
 from gradclip.data.checks import check_not_constant
 from gradclip.data.scaling import fit_scaling
-from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows
 from gradclip.data.tabular import TableData
 from gradclip.data.time_series import TimeSeries, read_series
 from gradclip.errors import DataError
-from gradclip.scores import MSE
+from gradclip.scores import Split
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
@@ -71,7 +70,7 @@ class SeriesData(TableData):
         if len(series.ends["train"]) < batch_size:
             got = f"got {batch_size}; there are {len(series.ends['train'])} training windows"
             raise DataError(f"trainer.batch_size: {got}")
-        check_not_constant(series.train_target)
+        check_not_constant(series.targets["train"])
         self.batch_size, self.seed = batch_size, seed
         self.name, self.source, self.notes = table.name, table.source, table.notes
         self.scaling = fit_scaling(table, scale_inputs, scale_target)
@@ -84,10 +83,9 @@ class SeriesData(TableData):
         """Shapes that the network must fit: a window of all inputs, one output."""
         return DataShape((self.series.window, self.table.features.shape[1]), (1,))
 
-    @cached_property
-    def score_scale(self) -> ScoreScale:
-        """The mean squared error; its baseline is the variance of the training targets."""
-        return ScoreScale(MSE, float(np.var(self.series.train_target)))
+    def targets(self) -> dict[Split, pd.Series]:
+        """Return the unscaled target of each window, by split."""
+        return self.series.targets
 
     @property
     def schema(self) -> DataSchema:
