@@ -69,6 +69,7 @@ CASES: dict[str, tuple[str, tuple[Log, dict[str, Any]], tuple[Log, dict[str, Any
                                                     {"optimizer": "adam"}),
                                         (log(grad_max_abs=CALM, grad_norm_clipped=CALM * 1e-6), {"optimizer": "adam"})),
     "vanishing, estimated": ("vanishing updates", (clipped(1e-4), {}), (clipped(0.01), {})),
+    "vanishing, all zero": ("vanishing updates", (clipped(0.0), {}), (clipped(0.0), {"optimizer": "adam"})),
     "vanishing, measured": ("vanishing updates", (clipped(0.01) | UPDATES, {}), (clipped(0.5) | UPDATES, {})),
     "loss scale": ("loss scale", (log(SCALES), {}), (log(OTHERS), {})),
     "a single jump": ("loss scale", (log(SCALES * CALM**0.1), {}), (log(np.repeat([64.0, 128.0], STEPS // 2)), {})),
@@ -100,6 +101,11 @@ def test_falling_norms_suggest_a_threshold_that_follows_them_only_if_there_is_a_
     falling = log(np.geomspace(40, 1, STEPS))
     assert diagnose(falling).remedies == ()
     assert "threshold that follows the norms" in [one.what for one in diagnose(falling, max_norm=30.0).remedies]
+
+
+def test_no_learning_rate_of_zero_is_suggested_if_every_gradient_is_clipped_to_zero() -> None:
+    assert "smaller learning rate, no clipping" in [one.what for one in diagnose(clipped(0.5)).remedies]
+    assert "smaller learning rate, no clipping" not in [one.what for one in diagnose(clipped(0.0)).remedies]
 
 
 def test_the_share_of_the_largest_element_is_reported_only_if_it_dominates() -> None:

@@ -215,7 +215,9 @@ def _step_size(evidence: Evidence) -> Iterator[Remedy]:
     if evidence.exploded:  # even if clipped, so that steps of the same length explode without clipping
         if has_too_few_steps(evidence) or evidence.largest_update_ratio > conditions.LARGE_UPDATE:
             yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
-    elif needs_strong_clipping(evidence) and not conditions.undoes_scale(training.optimizer):
+    elif (
+        needs_strong_clipping(evidence) and evidence.coefficient > 0 and not conditions.undoes_scale(training.optimizer)
+    ):
         yield unclipped_equivalent(evidence)
     if training.final_to_best_ratio > conditions.UNSTABLE_END and training.schedule == "constant":
         ratio = f"{training.final_to_best_ratio:.3g}"
