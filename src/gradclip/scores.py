@@ -18,6 +18,11 @@ def choosing_split(splits: Container[Split]) -> ChoosingSplit:
     return "validation" if "validation" in splits else "test"
 
 
+def judging_split(splits: Container[Split]) -> Split:
+    """Return the split on which an outcome is judged: validation if there is one, else train."""
+    return "validation" if "validation" in splits else "train"
+
+
 @dataclass(frozen=True)
 class Score:
     """A score of a network's predictions, and the names of its metrics.

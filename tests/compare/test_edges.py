@@ -40,8 +40,9 @@ def test_other_grids_have_no_edge(scores: dict[str, list[float]]) -> None:
     assert edge_lines(compared(by_threshold(scores))) == []
 
 
-def test_a_percentile_has_no_edge() -> None:
-    runs = by_threshold({"10": [9.0], "50": [5.0], "100": [1.0]}, clip__name="auto")
+@pytest.mark.parametrize("method", ["auto", "quantile"])
+def test_a_percentile_has_no_edge(method: str) -> None:
+    runs = by_threshold({"10": [9.0], "50": [5.0], "100": [1.0]}, clip__name=method)
     assert edges(compared(runs)) == []
 
 

@@ -167,6 +167,10 @@ def test_an_environment_variable_selects_another_store(monkeypatch):
             "threshold: got a factor of 3.0; its product with clip.value=50.0, a percentile, must be at most 100",
         ),
         (
+            ["clip=quantile", "clip.value=50", "threshold=linear", "threshold.start=1", "threshold.end=3"],
+            "threshold: got a factor of 3.0; its product with clip.value=50.0, a percentile, must be at most 100",
+        ),
+        (
             ["data=copy", "data.values=10000", "data.positions=10000"],
             "data.test_sequences: got 10000; its product with the 200240040 numbers per sequence "
             "must be at most 1000000000",

@@ -53,7 +53,8 @@ def test_targets_are_class_numbers_and_a_class_without_training_rows_is_minus_on
 def test_the_baseline_is_the_fraction_of_the_most_frequent_class():
     scale = TabularData(classes(), batch_size=2).score_scale
     assert scale.score is ACCURACY
-    assert scale.baseline == pytest.approx(4 / 6)
+    assert scale.baseline == scale.baseline_on("train") == pytest.approx(4 / 6)
+    assert scale.baseline_on("test") == pytest.approx(1 / 2)
 
 
 def test_balanced_weights_give_all_classes_equal_weight():

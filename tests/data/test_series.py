@@ -80,7 +80,9 @@ def test_validation_targets_lie_between_training_and_test_targets_in_each_series
     for found, rows in zip(targets, expected, strict=True):
         np.testing.assert_allclose(found, rows, atol=1e-3)
     assert {split: len(frame) for split, frame in data.frames().items()} == {"train": 48, "validation": 12, "test": 20}
-    assert data.score_scale.baseline == pytest.approx(np.var(np.array(expected[0]) * 10))
+    trained, validated = (np.array(rows) * 10 for rows in expected[:2])
+    assert data.score_scale.baseline == pytest.approx(np.var(trained))
+    assert data.score_scale.baseline_on("validation") == pytest.approx(np.mean((validated - trained.mean()) ** 2))
 
 
 def test_every_window_is_in_one_batch_of_the_epoch_and_the_rows_of_a_batch_are_known(write):

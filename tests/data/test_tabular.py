@@ -33,6 +33,9 @@ def test_score_scale_and_scaling_use_only_the_training_rows():
     data = TabularData(diabetes(validation_fraction=0.2), scale_target="standard")
     trained = data.table.target.iloc[data.table.rows["train"]]
     assert data.score_scale.baseline == pytest.approx(np.var(trained))
+    for split, rows in data.table.rows.items():
+        error = np.mean((data.table.target.iloc[rows] - trained.mean()) ** 2)
+        assert data.score_scale.baseline_on(split) == pytest.approx(error)
     assert data.target_scale == pytest.approx(np.std(trained))
 
 

@@ -69,6 +69,7 @@ CASES: dict[str, tuple[str, tuple[Log, dict[str, Any]], tuple[Log, dict[str, Any
                                                     {"optimizer": "adam"}),
                                         (log(grad_max_abs=CALM, grad_norm_clipped=CALM * 1e-6), {"optimizer": "adam"})),
     "vanishing, estimated": ("vanishing updates", (clipped(1e-4), {}), (clipped(0.01), {})),
+    "vanishing, all zero": ("vanishing updates", (clipped(0.0), {}), (clipped(0.0), {"optimizer": "adam"})),
     "vanishing, measured": ("vanishing updates", (clipped(0.01) | UPDATES, {}), (clipped(0.5) | UPDATES, {})),
     "loss scale": ("loss scale", (log(SCALES), {}), (log(OTHERS), {})),
     "a single jump": ("loss scale", (log(SCALES * CALM**0.1), {}), (log(np.repeat([64.0, 128.0], STEPS // 2)), {})),
@@ -94,6 +95,17 @@ def test_a_calm_log_is_healthy() -> None:
     diagnosis = diagnose(log(), optimizer="adamw", max_norm=1.0)
     assert diagnosis.is_healthy
     assert diagnosis.remedies
+
+
+def test_falling_norms_suggest_a_threshold_that_follows_them_only_if_there_is_a_threshold() -> None:
+    falling = log(np.geomspace(40, 1, STEPS))
+    assert diagnose(falling).remedies == ()
+    assert "threshold that follows the norms" in [one.what for one in diagnose(falling, max_norm=30.0).remedies]
+
+
+def test_no_learning_rate_of_zero_is_suggested_if_every_gradient_is_clipped_to_zero() -> None:
+    assert "smaller learning rate, no clipping" in [one.what for one in diagnose(clipped(0.5)).remedies]
+    assert "smaller learning rate, no clipping" not in [one.what for one in diagnose(clipped(0.0)).remedies]
 
 
 def test_the_share_of_the_largest_element_is_reported_only_if_it_dominates() -> None:
@@ -188,7 +200,8 @@ def test_an_unknown_loop_is_refused() -> None:
     ({"step": [1], "grad_norm": ["x"]}, "column 'grad_norm', row 1: got 'x'; must be a number"),
     ({"step": [1, 2], "grad_norm": [1.0]}, r"column 'step': got values of shape \(2,\); must be one number for"),
     ({"step": [1], "grad_norm": [[1.0]]}, r"column 'grad_norm': got values of shape \(1, 1\); must be one number"),
-    ({"step": [1, 2], "grad_norm": [1.0, -2.0]}, "column 'grad_norm': got a negative norm; are these its logarithms"),
+    ({"step": [1, 2], "grad_norm": [np.nan, -1.5]}, "column 'grad_norm': got -1.5; a norm cannot be negative"),
+    ({"step": [1], "grad_norm": [1.0], "grad_norm/w": [-2.0]}, "column 'grad_norm/w': got -2; a norm cannot be"),
 ])  # fmt: skip
 def test_a_log_without_valid_steps_and_norms_is_refused(log: Log, message: str) -> None:
     with pytest.raises(DataError, match=message):

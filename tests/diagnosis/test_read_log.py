@@ -107,6 +107,8 @@ def test_columns_can_be_chosen_by_name() -> None:
 BAD = {
     "empty.csv": (b"", "the file is empty"),
     "header.csv": (b"step,grad_norm\n", "it has no rows"),
+    "wide.csv": (b"step,grad_norm\n0,1.0,3\n1,1.1\n", "cannot be read: a row has more cells than the header"),
+    "cut.jsonl": (b'{"step": 1, "grad_norm": 1}\n\n{"step": 2, "gr', "line 3, column 13: Unterminated string starting"),
     "noise.csv": (bytes(range(256)), "cannot be read"),
     "noise.json": (bytes(range(256)), "cannot be read"),
     "deep.json": (b"[" * 100_000, "cannot be read: maximum recursion depth"),

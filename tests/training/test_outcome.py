@@ -31,6 +31,12 @@ def test_the_outcome_of_finite_gradients_depends_on_the_final_training_error(fin
     assert judge(RECORD, MSE_SCALE, [200.0, final], [300.0, 50.0]).outcome == outcome
 
 
+@pytest.mark.parametrize(("final", "outcome"), [(35.0, "learned"), (37.0, "stalled")])
+def test_the_outcome_is_judged_by_the_baseline_on_the_validation_examples(final, outcome):
+    scale = ScoreScale(MSE, baseline=100.0, on_split={"train": 100.0, "validation": 40.0, "test": 100.0})
+    assert judge(make_record(), scale, [0.0], [0.0], validation=[final]).outcome == outcome
+
+
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_non_finite_error_on_any_split_is_a_divergence(bad):
     for train, validation, test in ([bad, 1.0, 1.0], [1.0, bad, 1.0], [1.0, 1.0, bad]):

@@ -57,7 +57,7 @@ def _score(result: "Result") -> list[str]:
     (split, mse), scale = [*result.summary.scores.items()][-1], result.score_scale
     if scale.score != MSE or not math.isfinite(mse):
         return []
-    share = f", R² {scale.normalized(mse):.4g}" if math.isfinite(scale.baseline) else ""
+    share = f", R² {scale.normalized(mse, split):.4g}" if math.isfinite(scale.baseline) else ""
     return [f"Score: {split} MSE {format_number(mse)}, RMSE {format_number(math.sqrt(mse))}{share}"]
 
 

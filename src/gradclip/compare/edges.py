@@ -5,12 +5,12 @@ from math import inf
 
 from gradclip.compare.labels import typed_overrides
 from gradclip.compare.summary import Comparison
+from gradclip.config.clip import PERCENTILE_METHODS
 from gradclip.config.overrides import is_of_hydra, merge, setting_of, train_command
 from gradclip.formatting import CODE, parse_number
 
 SCALES = {"clip.value": "threshold", "clip.norm": "threshold of the norm", "optimizer.lr": "learning rate"}
 FEWEST_VALUES = 3  # with fewer values, nearly every one is at an edge
-PERCENTILE_METHODS = {"auto"}  # their threshold is a percentile, which ends at 100
 
 
 @dataclass(frozen=True)

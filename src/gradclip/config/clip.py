@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field, create_model, model_validator
 
 from gradclip.clipping import arguments, method_table
-from gradclip.clipping.arguments import FIXED, POSITIVE, Range
+from gradclip.clipping.arguments import FIXED, PERCENTILE, POSITIVE, Range
 from gradclip.config.base import AnyNumber, Count, Pattern, PositiveNumber, Settings
 from gradclip.config.limits import LARGEST
 
@@ -117,6 +117,12 @@ METHODS = [_settings_of(method, declared) for method, declared in DECLARED.items
 globals().update({settings.__name__: settings for settings in METHODS})  # pickle looks them up here
 FIXED_SETTINGS = frozenset(
     field.name for declared in DECLARED.values() for field in fields(declared) if FIXED in _marks(field.type)
+)
+PERCENTILE_METHODS = frozenset(  # methods whose threshold is a percentile
+    method
+    for method, declared in DECLARED.items()
+    for field in fields(declared)
+    if field.name == "value" and PERCENTILE in _marks(field.type)
 )
 
 

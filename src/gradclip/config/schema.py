@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import BaseModel, Discriminator, Field, model_validator
 
 from gradclip.config.base import AnyNumber, NoEffect, OwnClass, Pattern, PositiveNumber, Seed, Settings
-from gradclip.config.clip import ChangingThreshold, ClipSettings, ThresholdSettings
+from gradclip.config.clip import PERCENTILE_METHODS, ChangingThreshold, ClipSettings, ThresholdSettings
 from gradclip.config.data import ClassTask, DataSettings, FileForm, OwnDataSettings, TaskSettings, WineSettings
 from gradclip.config.model import ModelSettings
 from gradclip.config.tracking import TrackingSettings
@@ -102,7 +102,8 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _percentiles_up_to_100(self) -> "TrainConfig":
-        if self.clip.name == "auto" and self.clip.value and isinstance(self.threshold, ChangingThreshold):
+        is_percentile = self.clip.name in PERCENTILE_METHODS
+        if is_percentile and self.clip.value and isinstance(self.threshold, ChangingThreshold):
             factor = max(self.threshold.start, self.threshold.end)
             if self.clip.value * factor > 100:
                 allowed = f"its product with clip.value={self.clip.value}, a percentile, must be at most 100"

@@ -77,8 +77,3 @@ def balanced_weights(numbers: Integers) -> Tensor:
     """
     weights = compute_class_weight("balanced", classes=np.unique(numbers), y=numbers)
     return torch.tensor(weights, dtype=torch.float32)
-
-
-def chance(numbers: Integers) -> float:
-    """Return the accuracy of always predicting the most frequent class."""
-    return float(np.bincount(numbers).max() / len(numbers))

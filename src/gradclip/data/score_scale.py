@@ -1,10 +1,10 @@
 """Normalization of a score: 0 for a prediction that ignores the inputs, 1 for a perfect one."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from gradclip.scores import Score
+from gradclip.scores import Score, Split
 
 ROUNDING = 1e-6  # of normalized scores, which are measured in float32
 
@@ -15,24 +15,39 @@ class ScoreScale:
 
     Attributes:
         score: ``MSE``, in the target's unit squared, ``ACCURACY``, or a metric that the module logs.
-        baseline: score of the best prediction that ignores the inputs: the mean of the targets, or chance; NaN if
-            unknown.
+        baseline: score of the best prediction that ignores the inputs on the training examples: the mean of the
+            targets, or chance; NaN if unknown.
         solved_at: score at which the problem counts as solved; None if no such value is set.
+        on_split: score of the same prediction on the examples of each split; empty if it is the same on all.
     """
 
     score: Score
     baseline: float = math.nan
     solved_at: float | None = None
+    on_split: Mapping[Split, float] = field(default_factory=dict)
 
-    def normalized(self, value: float) -> float:
-        """Return the normalized score: 0 at the baseline, 1 if perfect, negative if worse than the baseline.
+    def baseline_on(self, split: Split) -> float:
+        """Return the baseline on a split; the one on the training examples if the prediction is perfect on the split.
+
+        Example:
+            >>> from gradclip.scores import MSE
+            >>> scale = ScoreScale(MSE, baseline=4.0, on_split={"validation": 9.0, "test": 0.0})
+            >>> scale.baseline_on("validation"), scale.baseline_on("test")
+            (9.0, 4.0)
+        """
+        known = self.on_split.get(split, self.baseline)
+        return self.baseline if known == self.score.perfect else known
+
+    def normalized(self, value: float, split: Split = "train") -> float:
+        """Return the normalized score: 0 at the split's baseline, 1 if perfect, negative if worse than the baseline.
 
         Example:
             >>> from gradclip.scores import ACCURACY
             >>> ScoreScale(ACCURACY, baseline=0.25).normalized(0.625)
             0.5
         """
-        return (value - self.baseline) / (self.score.perfect - self.baseline)
+        baseline = self.baseline_on(split)
+        return (value - baseline) / (self.score.perfect - baseline)
 
     def is_solved(self, value: float) -> bool | None:
         """Return whether a score reaches ``solved_at``, up to rounding; None if that is not set."""

@@ -1,9 +1,9 @@
 """Data module of a user's time series: a window of time steps as inputs, a target some steps ahead."""
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -11,11 +11,10 @@ from torch.utils.data import Dataset
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape
 from gradclip.data.checks import check_batch_size, check_not_constant
 from gradclip.data.scaling import fit_scaling
-from gradclip.data.score_scale import ScoreScale
 from gradclip.data.sources import Rows
 from gradclip.data.tabular import TableData
 from gradclip.data.time_series import TimeSeries, read_series
-from gradclip.scores import MSE
+from gradclip.scores import Split
 
 
 class Windows(Dataset[tuple[Tensor, Tensor]]):
@@ -68,7 +67,7 @@ class SeriesData(TableData):
         self.series = series = read_series(**settings)
         self.table = table = series.table
         check_batch_size(batch_size, len(series.ends["train"]), "windows")
-        check_not_constant(series.train_target)
+        check_not_constant(series.targets["train"])
         self.batch_size, self.seed = batch_size, seed
         self.name, self.source, self.notes = table.name, table.source, table.notes
         self.scaling = fit_scaling(table, scale_inputs, scale_target)
@@ -81,10 +80,9 @@ class SeriesData(TableData):
         """Shapes that the network must fit: a window of all inputs, one output."""
         return DataShape((self.series.window, self.table.features.shape[1]), (1,))
 
-    @cached_property
-    def score_scale(self) -> ScoreScale:
-        """The mean squared error; its baseline is the variance of the training targets."""
-        return ScoreScale(MSE, float(np.var(self.series.train_target)))
+    def targets(self) -> dict[Split, pd.Series]:
+        """Return the unscaled target of each window, by split."""
+        return self.series.targets
 
     @property
     def schema(self) -> DataSchema:

@@ -1,5 +1,6 @@
 """Data module of a table of independent rows, and the base class that it shares with time series."""
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -11,7 +12,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
 from gradclip.data.checks import check_batch_size, check_not_constant
-from gradclip.data.classes import UNSEEN, balanced_weights, chance, numbers_of
+from gradclip.data.classes import UNSEEN, balanced_weights, numbers_of
 from gradclip.data.loaders import Loader, ShuffledBatchSampler, evaluation_loader, shuffled_loader
 from gradclip.data.scaling import fit_scaling
 from gradclip.data.score_scale import ScoreScale
@@ -44,6 +45,23 @@ class TableData(TrainingData):
     def frames(self) -> dict[Split, pd.DataFrame | None]:
         """Return the unscaled rows of each split."""
         return self.table.frames()
+
+    @abstractmethod
+    def targets(self) -> dict[Split, pd.Series]:
+        """Return the unscaled target of each example, by split."""
+
+    @cached_property
+    def score_scale(self) -> ScoreScale:
+        """The score, and the baseline on each split: that of the mean or of the most frequent class in training."""
+        labels, targets = self.table.labels, self.targets()
+        if labels is None:
+            guess = targets["train"].mean()
+            baselines = {split: float(np.mean((target - guess) ** 2)) for split, target in targets.items()}
+            return ScoreScale(MSE, baselines["train"], on_split=baselines)
+        numbers = {split: numbers_of(target, labels) for split, target in targets.items()}
+        frequent = np.bincount(numbers["train"]).argmax()
+        baselines = {split: float(np.mean(one == frequent)) for split, one in numbers.items()}
+        return ScoreScale(ACCURACY, baselines["train"], on_split=baselines)
 
     def train_dataloader(self) -> Loader:
         """Return a loader of the training batches; with several processes, of this process's part of each."""
@@ -101,7 +119,7 @@ class TabularData(TableData):
         self.scaling = fit_scaling(table, scale_inputs, scale_target)
         self.class_weights = None
         if table.labels is not None and class_weights == "balanced":
-            self.class_weights = balanced_weights(numbers_of(self._training_target, table.labels))
+            self.class_weights = balanced_weights(numbers_of(self.targets()["train"], table.labels))
         self.sets: dict[Split, TensorDataset] = {split: self._dataset(rows) for split, rows in table.rows.items()}
 
     @property
@@ -109,13 +127,6 @@ class TabularData(TableData):
         """Shapes that the network must fit: inputs after one-hot encoding, one output or one for each class."""
         outputs = 1 if self.table.labels is None else len(self.table.labels)
         return DataShape((int(self.sets["train"].tensors[0].shape[1]),), (outputs,))
-
-    @cached_property
-    def score_scale(self) -> ScoreScale:
-        """The score and its baseline: MSE and the variance of the training targets, or accuracy and chance."""
-        if self.table.labels is not None:
-            return ScoreScale(ACCURACY, chance(numbers_of(self._training_target, self.table.labels)))
-        return ScoreScale(MSE, float(np.var(self._training_target)))
 
     @property
     def schema(self) -> DataSchema:
@@ -129,9 +140,9 @@ class TabularData(TableData):
         rows = self.table.features.index[self.table.rows["train"][self.training_examples(epoch, batch)]]
         return tuple(sorted(int(row) for row in rows))
 
-    @property
-    def _training_target(self) -> pd.Series:
-        return self.table.target.iloc[self.table.rows["train"]]
+    def targets(self) -> dict[Split, pd.Series]:
+        """Return the unscaled target of each row, by split."""
+        return {split: self.table.target.iloc[rows] for split, rows in self.table.rows.items()}
 
     def _dataset(self, rows: Rows) -> TensorDataset:
         inputs, target = self.table.features.iloc[rows], self.table.target.iloc[rows]

@@ -36,9 +36,9 @@ class TimeSeries:
     ends: Mapping[Split, Rows]
 
     @property
-    def train_target(self) -> pd.Series:
-        """Unscaled target of each training window."""
-        return self.table.target.iloc[self.ends["train"] + self.horizon]
+    def targets(self) -> dict[Split, pd.Series]:
+        """Unscaled target of each window, by split."""
+        return {split: self.table.target.iloc[ends + self.horizon] for split, ends in self.ends.items()}
 
 
 def read_series(

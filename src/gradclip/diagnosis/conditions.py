@@ -115,7 +115,7 @@ def updates_vanish(optimizer: str, coefficient: float, update_ratio: float) -> b
     if undoes_scale(optimizer):
         return False
     ratio = USUAL_UPDATE * coefficient if np.isnan(update_ratio) else update_ratio
-    return ratio < VANISHING_UPDATE <= ratio / coefficient
+    return VANISHING_UPDATE * coefficient <= ratio < VANISHING_UPDATE  # without clipping, it would not vanish
 
 
 def spiking(norms: Floats) -> Booleans:

@@ -181,11 +181,12 @@ def as_log(data: GradientRecord | Mapping[str, ArrayLike], names: Mapping[str, s
             raise DataError(f"log: column {column!r}: {got}; must be one number for each norm")
     logged = np.array([value is not None for value in norm]) if norm.dtype == object else np.full(len(norm), True)
     columns = {name: _numbers(arrays[name][logged], column) for name, column in found.items()}
+    for name, column in found.items():
+        if name.startswith(keys.GRAD_NORM) and np.any(columns[name] < 0):
+            raise DataError(f"log: column {column!r}: got {np.nanmin(columns[name]):g}; a norm cannot be negative")
     step = columns[STEP]
     if not len(step):
         raise DataError(f"log: column {found[keys.GRAD_NORM]!r} has no rows with a number")
-    if (columns[keys.GRAD_NORM] < 0).any():
-        raise DataError(f"log: column {found[keys.GRAD_NORM]!r}: got a negative norm; are these its logarithms?")
     if not np.isfinite(step).all():
         raise DataError(f"log: column {found[STEP]!r}: a step is missing or not finite; every norm needs a step")
     _, last = np.unique(step[::-1], return_index=True)

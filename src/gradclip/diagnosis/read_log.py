@@ -4,6 +4,7 @@ Files come from untrusted sources: only numbers and names are read, from files o
 """
 
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,11 @@ def _read_csv(path: Path) -> Columns:
 
     with path.open("rb") as file:
         check_cells(file.readline().count(b",") + 1, sum(1 for _ in file))
-    frame = pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
+    try:
+        with warnings.catch_warnings(category=pd.errors.ParserWarning, action="error"):
+            frame = pd.read_csv(path, index_col=False, keep_default_na=False, na_values=[""], low_memory=False)
+    except pd.errors.ParserWarning as error:
+        raise ValueError("a row has more cells than the header") from error
     missing = {name: column.isna() for name, column in frame.items() if column.isna().any()}
     for name, where in missing.items():
         frame[name] = frame[name].astype(object).mask(where, None)
@@ -80,7 +85,14 @@ def _read_csv(path: Path) -> Columns:
 
 def _read_json_lines(path: Path) -> Columns:
     with path.open() as lines:
-        return _to_columns(json.loads(line) for line in lines if line.strip())
+        return _to_columns(_parse(line, number) for number, line in enumerate(lines, start=1) if line.strip())
+
+
+def _parse(line: str, number: int) -> Any:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}, column {error.colno}: {error.msg.removesuffix(' at')}") from error
 
 
 def _read_json(path: Path) -> Columns:

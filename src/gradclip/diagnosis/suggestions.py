@@ -215,7 +215,9 @@ def _step_size(evidence: Evidence) -> Iterator[Remedy]:
     if evidence.exploded:  # even if clipped, so that steps of the same length explode without clipping
         if has_too_few_steps(evidence) or evidence.largest_update_ratio > conditions.LARGE_UPDATE:
             yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
-    elif needs_strong_clipping(evidence) and not conditions.undoes_scale(training.optimizer):
+    elif (
+        needs_strong_clipping(evidence) and evidence.coefficient > 0 and not conditions.undoes_scale(training.optimizer)
+    ):
         yield unclipped_equivalent(evidence)
     if training.final_to_best_ratio > conditions.UNSTABLE_END and training.schedule == "constant":
         ratio = f"{training.final_to_best_ratio:.3g}"
@@ -275,9 +277,13 @@ def scaled_target(target_max_abs: float) -> Remedy:
 
 
 def _thresholds_by_norms(evidence: Evidence) -> Iterator[Remedy]:
-    """Suggest a threshold that follows norms that drift, and one for each tensor if a single one dominates."""
+    """Suggest a threshold that follows norms that drift, and one for each tensor if a single one dominates.
+
+    Norms that fall calmly, without a threshold, show only that the training converges.
+    """
     norms = evidence.norms
-    if norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift):
+    has_drifted = norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift)
+    if norms is not None and has_drifted and (norms.drift > 1 or not gradients_are_calm(evidence)):
         change = f"grow {norms.drift:.3g}-fold" if norms.drift > 1 else f"fall to {norms.drift:.2g} of their size"
         why = f"norms {change} from the first quarter of the steps to the last"
         yield Remedy("threshold that follows the norms", why, remedy.clip_by("Auto", f"{AUTO_PERCENTILE}"))

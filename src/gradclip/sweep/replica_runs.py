@@ -44,8 +44,8 @@ class FinishedReplica:
     @property
     def normalized_score(self) -> float:
         """The normalized score on the choosing split; negative infinity if diverged."""
-        summary = self.result.summary
-        score = self.result.score_scale.normalized(summary.scores[summary.choosing_split])
+        scores, split = self.result.summary.scores, self.result.summary.choosing_split
+        score = self.result.score_scale.normalized(scores[split], split)
         return score if np.isfinite(score) else -np.inf
 
 

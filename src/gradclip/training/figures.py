@@ -17,7 +17,7 @@ from gradclip.plots.style import draw
 from gradclip.plots.target import plot_confusion, plot_predictions, plot_target
 from gradclip.plots.training import plot_learning_curve, plot_step_losses
 from gradclip.plots.updates import plot_update_ratios
-from gradclip.scores import ACCURACY, LoggedScore
+from gradclip.scores import ACCURACY, LoggedScore, judging_split
 from gradclip.training.clipping import thresholds_at
 from gradclip.training.job import Job
 from gradclip.training.own_data import OwnData
@@ -62,7 +62,7 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
         plot_learning_curve,
         curves=curves,
         score=SCORE_LABELS.get(summary.score.name, summary.score.name),
-        baseline=result.score_scale.baseline,
+        baseline=result.score_scale.baseline_on(judging_split(curves)),
         title=title,
         divergence=where,
         is_fraction=summary.score is ACCURACY,

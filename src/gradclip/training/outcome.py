@@ -9,7 +9,7 @@ import numpy as np
 from gradclip import keys
 from gradclip.data.score_scale import ScoreScale
 from gradclip.formatting import counted
-from gradclip.scores import ChoosingSplit, LoggedScore, Score, Split, choosing_split
+from gradclip.scores import ChoosingSplit, LoggedScore, Score, Split, choosing_split, judging_split
 from gradclip.telemetry.divergence import Divergence
 from gradclip.telemetry.record import GradientRecord
 
@@ -104,7 +104,7 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
     best_score = np.nan if best is None else choosing_curve[best]
     return Summary(
         score=score_scale.score,
-        outcome="diverged" if divergence else _finite_outcome(score_scale, finals.get("validation", finals["train"])),
+        outcome="diverged" if divergence else _finite_outcome(score_scale, finals),
         solved=score_scale.is_solved(best_score),
         scores=dict.fromkeys(finals, np.nan) if divergence else finals,
         best_score=best_score,
@@ -118,10 +118,11 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
     )
 
 
-def _finite_outcome(score_scale: ScoreScale, score: float) -> Outcome:
+def _finite_outcome(score_scale: ScoreScale, finals: Mapping[Split, float]) -> Outcome:
     if np.isnan(score_scale.baseline):
         return "finished"
-    return "learned" if score_scale.normalized(score) >= LEARNED_FROM else "stalled"
+    split = judging_split(finals)
+    return "learned" if score_scale.normalized(finals[split], split) >= LEARNED_FROM else "stalled"
 
 
 def _known_curves(record: GradientRecord, score: Score, curves: Curves) -> list[list[float]]:
