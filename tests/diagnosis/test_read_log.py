@@ -88,7 +88,7 @@ def test_a_tensor_that_stands_for_more_numbers_than_the_memory_holds_is_not_read
         writer.file_writer.add_summary(Summary(value=[huge]), 10)
     assert set(read_log(tmp_path)) == {JOINED_STEP, "grad_norm"}
     os.mkfifo(tmp_path / "events.out.tfevents.pipe")
-    with pytest.raises(DataError, match="events.out.tfevents.pipe is not a regular file"):
+    with pytest.raises(DataError, match=r"tfevents\.pipe is not a regular file"):
         read_log(tmp_path)
 
 

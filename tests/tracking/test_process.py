@@ -64,7 +64,7 @@ def test_no_server_keeps_the_tracking_process_waiting_for_ever():
 
 def test_the_tracking_process_does_not_run_the_users_script_again(tmp_path):
     script = tmp_path / "script.py"
-    script.write_text("from gradclip.tracking.process import SOCKET_TIMEOUT, _submit\nprint('trains', _submit(int).result())\n")
+    script.write_text("from gradclip.tracking.process import _submit\nprint('trains', _submit(int).result())\n")
     done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True, check=True,
                           env=os.environ | {"PYTHONPATH": str(ROOT / "src")})  # fmt: skip
     assert done.stdout == "trains 0\n"
