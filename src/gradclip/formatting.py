@@ -26,6 +26,9 @@ TEXT_COLUMNS = {
     "verdict",
 }
 FORMULA = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # first characters of a formula
+INVISIBLE = re.compile(  # letters, marks and fillers without a shape, which Python counts as printable
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
 LATEX = str.maketrans(
     {character: f"\\{character}" for character in "&%$#_{}"}
     | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -94,15 +97,16 @@ def to_latex(table: Table) -> str:
 
 
 def printable(text: str) -> str:
-    r"""Return a text with escapes in place of control characters and other characters that cannot be printed.
+    r"""Return a text with escapes in place of control characters and others that cannot be printed or are invisible.
 
     Example:
         >>> printable("norm=1.0\x1b[2J\n")
         'norm=1.0\\x1b[2J\\n'
     """
-    if text.isprintable():
+    if text.isprintable() and (text.isascii() or INVISIBLE.search(text) is None):
         return text
-    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
+    is_shown = {one: one.isprintable() and INVISIBLE.match(one) is None for one in {*text}}
+    return "".join(one if is_shown[one] else one.encode("unicode_escape").decode() for one in text)
 
 
 def shortened(text: str, length: int) -> str:

@@ -96,12 +96,20 @@ def test_first_steps_are_corrected_for_momentum_that_has_not_built_up() -> None:
     assert evidence.norm_for_10pct_step == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("damage", ["noise", "a column is gone", "text", "unused text"])
+@pytest.mark.parametrize("epoch", [np.nan, np.inf])
+def test_a_best_epoch_that_is_not_a_number_is_unknown(epoch: float) -> None:
+    run = made_run()
+    found = gather(replace(run, metrics=run.metrics | {keys.BEST_EPOCH: epoch}), made_telemetry([1.0, 2.0]))
+    assert found.training.best_epoch == 0
+
+
+@pytest.mark.parametrize("damage", ["noise", "a column is gone", "text", "unused text", "a step is NaN"])
 def test_damaged_telemetry_is_refused(tmp_path: Path, damage: str) -> None:
     telemetry, path = made_telemetry([1.0, 2.0]), tmp_path / "telemetry.parquet"
     changed = {
         "a column is gone": telemetry.drop(columns=keys.GRAD_NORM),
         "text": telemetry.assign(step="one"),
+        "a step is NaN": telemetry.assign(step=[1.0, np.nan]),
         "unused text": telemetry.assign(more="1"),  # text of any length, which may not fit in memory
     }
     changed[damage].to_parquet(path) if damage in changed else path.write_bytes(b"PAR1" + bytes(50))

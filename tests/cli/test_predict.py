@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gradclip.cli.predict import check_output, load_predictor, with_predictions
+from gradclip.cli.predict import check_output, load_predictor, model_errors, with_predictions
 from gradclip.config.composition import compose_config
 from gradclip.config.schema import PredictSettings
 from gradclip.config.tracking import TrackingSettings
 from gradclip.config.validation import validate_values
 from gradclip.data.sources import table
 from gradclip.data.tabular import TabularData
-from gradclip.errors import ConfigError, DataError
+from gradclip.errors import ConfigError, DataError, GradclipError
 from gradclip.models.build import build_network
 from gradclip.training.model_package import package_model
 from gradclip.training.predictor import Predictor
@@ -42,7 +42,8 @@ def model(tmp_path: Path) -> Path:
 
 
 def loaded(model: Path, tracking: TrackingSettings) -> Predictor:
-    return load_predictor(model, tracking, SETTING)
+    with model_errors(SETTING):
+        return load_predictor(model, tracking, SETTING)
 
 
 def change_network(model: Path, **network: object) -> None:
@@ -90,8 +91,30 @@ def test_a_model_of_sequences_is_refused(model: Path, tracking: TrackingSettings
 @pytest.mark.parametrize("part", ["description", "weights", "inputs", "target"])
 def test_a_damaged_model_is_refused(model: Path, tracking: TrackingSettings, part: str) -> None:
     (model / part).write_bytes(b"\x80\x04damaged")
-    with pytest.raises(ConfigError, match=r"^run: got 'last' \(norm=1.0\); its stored model cannot be read: "):
+    with pytest.raises(ConfigError, match=r"^run: got 'last' \(norm=1.0\); its stored model cannot be used: "):
         loaded(model, tracking)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("columns", None), ("columns", 5), ("columns", [["size", "city"]]), ("columns", []), ("columns", ["size"])),
+        *(("target", []), ("target", [["x"]]), ("classes", True), ("labels", 5), ("labels", "x"), ("labels", {"a": 1})),
+        *(("categorical", None), ("categorical", -1), ("categorical", [])),
+    ],
+)
+def test_a_model_whose_description_does_not_fit_is_refused_in_one_line(
+    model: Path, tracking: TrackingSettings, name: str, value: object
+) -> None:
+    about = json.loads((model / "description").read_text())
+    without = {key: known for key, known in about.items() if key != name}
+    rows = pd.DataFrame({"city": ["Zug", "Bern"], "size": [50, 90]})
+    for changed in [about | {name: value}] + [without] * (name != "labels"):  # earlier versions wrote no labels
+        (model / "description").write_text(json.dumps(changed))
+        with pytest.raises(GradclipError) as refused, model_errors(SETTING):
+            with_predictions(rows, load_predictor(model, tracking, SETTING), "data.path: got 'new.csv'")
+        assert str(refused.value).startswith((f"{SETTING}; its stored model cannot be used: ", "data.path: got "))
+        assert "\n" not in str(refused.value)
 
 
 def test_the_output_must_be_another_file_in_an_existing_folder(tmp_path: Path, tracking: TrackingSettings) -> None:

@@ -1,10 +1,12 @@
 """Suggestions if the best group is at the edge of the values tried."""
 
+import shlex
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from gradclip import keys
 from gradclip.compare.edges import Edge, edge_lines, edges
 from gradclip.compare.grouping import group_runs
 from tests.support.comparisons import by_threshold, compared, shift_seeds
@@ -26,6 +28,33 @@ def test_the_smallest_value_is_an_edge_and_the_command_keeps_the_seeds() -> None
         "The best group has the smallest threshold tried (0.1). Try 0.03 and 0.01:",
         f"    {TRAIN} clip.value=0.03,0.01 seed=7,8",
     ]
+
+
+@pytest.mark.parametrize(
+    "typed",
+    [
+        "model._target_=os.system",
+        "callbacks={x:{_target_:os.system}}",
+        "clip.parameters=${oc.env:PGPASSWORD}",
+        "clip.parameters=$\\{oc.env:PGPASSWORD}",
+        "data.path=private.csv",
+        "+experiment=../../x/evil",
+    ],
+)
+def test_a_command_of_a_run_that_anyone_may_have_written_has_only_plain_settings(typed: str) -> None:
+    runs = by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]})
+    kept = f"python src/train.py trainer.max_epochs=5 'tracking.uri=http://elsewhere' {shlex.quote(typed)}"
+    found = compared([replace(run, tags=run.tags | {keys.COMMAND: kept}) for run in runs])
+    assert edge_lines(found) == ["The best group has the largest threshold tried (10). Try 30 and 100."]
+    own = edge_lines(replace(found, are_own=True))
+    assert shlex.split(own[1])[4:6] == ["trainer.max_epochs=5", typed]
+    assert "elsewhere" not in own[1]
+
+
+def test_a_seed_of_thousands_of_digits_is_left_out_of_the_command() -> None:
+    runs = by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]})
+    runs[-1].parameters["seed"] = "9" * 5000
+    assert edge_lines(compared(runs))[1].endswith("clip.value=30,100 seed=0")
 
 
 @pytest.mark.parametrize(

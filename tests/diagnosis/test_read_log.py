@@ -1,6 +1,7 @@
 """Tests of reading the logs of other programs, and of refusing files that are not logs."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradclip import keys
-from gradclip.diagnosis.log import LEARNING_RATE, STEP, Log, as_log
+from gradclip.diagnosis.log import JOINED_STEP, LEARNING_RATE, STEP, Log, as_log
 from gradclip.diagnosis.read_log import read_log
 from gradclip.errors import DataError
 
@@ -70,6 +71,25 @@ def test_the_scalars_of_tensorboard_are_read(tmp_path: Path) -> None:
         read_log(tmp_path)
     with pytest.raises(DataError, match="has no rows"):
         read_log(tmp_path / "other")
+
+
+def test_a_tensor_that_stands_for_more_numbers_than_the_memory_holds_is_not_read(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.compat.proto.summary_pb2 import Summary
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(tmp_path)) as writer:
+        writer.add_scalar("grad_norm", 2.0, 10)
+        huge = Summary.Value(tag="huge")
+        huge.tensor.dtype = 1  # float32
+        huge.tensor.float_val.append(1.0)  # fills the tensor
+        for size in (2**40, 2**40):
+            huge.tensor.tensor_shape.dim.add(size=size)
+        writer.file_writer.add_summary(Summary(value=[huge]), 10)
+    assert set(read_log(tmp_path)) == {JOINED_STEP, "grad_norm"}
+    os.mkfifo(tmp_path / "events.out.tfevents.pipe")
+    with pytest.raises(DataError, match=r"tfevents\.pipe is not a regular file"):
+        read_log(tmp_path)
 
 
 def test_event_files_are_refused_without_tensorboard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

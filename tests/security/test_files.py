@@ -173,13 +173,16 @@ def test_a_file_that_could_fill_the_disk_is_not_read(store: Store, tmp_path: Pat
         ("http://lab:5000@other/1", False),
         ("http://lab:5001/1", False),
         ("\thttp://other/1", False),
+        ("runs:/abc/files", False),  # would lead to any location that the other run has
+        ("models:/m-abc", False),
+        ("Models:/name@alias", False),
     ],
 )
 def test_artifacts_on_another_mlflow_server_are_refused(location: str, is_allowed: bool) -> None:
     if is_allowed:
         check_location(location, "http://lab:5000")
     else:
-        with pytest.raises(TrackingError, match="files of the run are on another server"):
+        with pytest.raises(TrackingError, match=r"files of the run are (on another server|said to be)"):
             check_location(location, "http://lab:5000")
 
 

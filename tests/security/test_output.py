@@ -66,6 +66,14 @@ def test_text_is_escaped_and_otherwise_unchanged(text: str) -> None:
     assert csv_cell(f" {text}") == f" {printable(text)}"
 
 
+def test_characters_without_a_shape_are_escaped_and_letters_are_not() -> None:
+    invisible = ("\u034f", "\u115f", "\u2800", "\u3164", "\ufe0f", "\uffa0", "\U000e0101", "\u200d", "\xad")
+    assert [printable(f"a{one}") for one in invisible] == [
+        f"a{one.encode('unicode_escape').decode()}" for one in invisible
+    ]
+    assert printable("größe=1 Größe α β 尺寸 ‖g‖² …") == "größe=1 Größe α β 尺寸 ‖g‖² …"
+
+
 def test_numbers_in_a_csv_file_remain_numbers() -> None:
     assert [csv_cell(value) for value in ("-1.5", "+1", "-inf", -1.5, "-1-1", "=1")] == [
         *("-1.5", "+1", "-inf", -1.5, "'-1-1", "'=1"),

@@ -77,6 +77,8 @@ def test_a_copied_or_modified_spool_is_refused(tmp_path: Path) -> None:
         ({"arguments": {"points": [], "store": "other"}}, "write_points has no argument 'store'"),
         ({"arguments": 3}, "contains an invalid write"),
         ({"store": {"uri": "sqlite:///x.db", "patience": 3}}, "contains an invalid write"),
+        ({"store": {"uri": 5, "artifacts": "a", "experiment": "e"}}, "Input should be a valid string"),
+        ({"store": {"uri": "a", "artifacts": "a", "experiment": "e", "retry_seconds": []}}, "should be a valid number"),
     ],
 )
 def test_all_lines_are_checked_before_the_first_is_performed(

@@ -1,5 +1,6 @@
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import Future
@@ -14,7 +15,7 @@ from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking import process
 from gradclip.tracking.calls import RunAddress
-from gradclip.tracking.process import _submit
+from gradclip.tracking.process import SOCKET_TIMEOUT, _submit
 from gradclip.tracking.records import SPOOL_FILE, Point, RunEnd
 from gradclip.tracking.run import TrackedRun
 from tests.conftest import ROOT
@@ -54,6 +55,11 @@ def test_a_run_loses_nothing_if_the_tracking_process_is_killed(tmp_path: Path) -
     (found,) = client.search_runs(["1"])
     assert (found.info.run_id, found.info.status) == (run.run_id, "FINISHED")
     assert [p.step for p in client.get_metric_history(run.run_id, keys.LOSS_STEP)] == list(range(1, 100))
+
+
+def test_no_server_keeps_the_tracking_process_waiting_for_ever():
+    assert _submit(socket.getdefaulttimeout).result() == SOCKET_TIMEOUT
+    assert socket.getdefaulttimeout() is None
 
 
 def test_the_tracking_process_does_not_run_the_users_script_again(tmp_path):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import sqrt
+from math import isfinite, sqrt
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +87,7 @@ def gather(run: StoredRun, telemetry: pd.DataFrame, overrides: Sequence[str] = (
 def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
     """Return a description of the training of a stored run, from its settings and metrics."""
     settings, metrics = run.parameters, run.metrics
-    score = stored_score(metrics, run.tags)
+    score, best_epoch = stored_score(metrics, run.tags), metrics.get(keys.BEST_EPOCH, 0.0)
     return Training(
         name=run.name,
         run_id=run.run_id,
@@ -107,7 +107,7 @@ def training_of(run: StoredRun, overrides: Sequence[str]) -> Training:
         final_to_best_ratio=np.nan if score is None else final_to_best_ratio(score, metrics, run.rows),
         accuracy_gap=np.nan if score is None else accuracy_gap(score, metrics, run.rows),
         final_scores="" if score is None else format_scores(score.name, score.finals(metrics)),
-        best_epoch=int(metrics.get(keys.BEST_EPOCH, 0)),
+        best_epoch=int(best_epoch) if isfinite(best_epoch) else 0,  # anyone may have stored NaN
         chosen_on="" if score is None else _chosen_on(score, metrics),
         fixed_groups=Parts._fields if settings.get("module._target_") else (),
         command=tuple(overrides),
@@ -201,6 +201,8 @@ def read_telemetry(path: Path, setting: str) -> pd.DataFrame:
         raise ConfigError(f"{setting}; its {keys.TELEMETRY_FILE} is damaged: {first_line(error)}") from error
     if missing := COLUMNS - {*frame}:
         raise ConfigError(f"{setting}; its {keys.TELEMETRY_FILE} has no column {min(missing)}")
+    if not np.isfinite(frame[[STEP, EPOCH]]).all(axis=None):
+        raise ConfigError(f"{setting}; its {keys.TELEMETRY_FILE} is damaged: a step or an epoch is not a finite number")
     return frame
 
 

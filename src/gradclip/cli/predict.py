@@ -1,6 +1,8 @@
 """The command ``predict``: predicts new rows with a stored model and writes a CSV file."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -40,13 +42,13 @@ def run_prediction(config: DictConfig) -> None:
     result_of(opened)
     run = find_run(store, settings.run)
     setting = f"run: got {settings.run!r} ({run.name})"
-    with scratch_folder() as scratch:
+    with scratch_folder() as scratch, model_errors(setting):
         folder = result_of(ask(store, Operations.read_model, run.run_id, str(scratch)))
         if folder is None:
             why = "a diverged run stores none" if run.outcome == "diverged" else "train with log_model=true"
             raise ConfigError(f"{setting}; it has no stored model that predicts rows: {why}")
         predictor = load_predictor(folder, settings.tracking, setting)
-    table = with_predictions(rows, predictor, f"data.path: got {data.path!r}")
+        table = with_predictions(rows, predictor, f"data.path: got {data.path!r}")
     try:
         with whole_file(output) as temporary:
             table.to_csv(temporary, index=False)
@@ -81,6 +83,24 @@ def find_run(store: Store, run: str) -> "StoredRun":
     return result_of(ask(store, Operations.read_run, run))
 
 
+@contextmanager
+def model_errors(setting: str) -> Iterator[None]:
+    """Report every error of a stored model, whose files anyone may have written, as one line.
+
+    Args:
+        setting: setting and value with which the line begins.
+
+    Raises:
+        ConfigError: the model is damaged.
+    """
+    try:
+        yield
+    except GradclipError:
+        raise
+    except Exception as error:  # torch, skops, scikit-learn and a user's class raise many types
+        raise ConfigError(f"{setting}; its stored model cannot be used: {first_line(error)}") from error
+
+
 def load_predictor(folder: Path, tracking: TrackingSettings, setting: str) -> "Predictor":
     """Load a stored model with our own predictor, which runs no code that is stored with the model.
 
@@ -90,22 +110,18 @@ def load_predictor(folder: Path, tracking: TrackingSettings, setting: str) -> "P
         setting: setting and value with which errors begin.
 
     Raises:
-        ConfigError: the model is damaged, does not take rows, or names a class that is not trusted.
+        ConfigError: the model does not take rows, or names a class that is not trusted.
+        Exception: the model is damaged, see :func:`model_errors`.
     """
     from gradclip.training.predictor import Predictor
 
+    network = json.loads((folder / "description").read_text())["network"]
+    check_trusted([str(network["target"])], tracking, "the stored model")
+    if len(network["example"]) != 1:
+        raise ConfigError(f"{setting}; its model takes sequences, not rows: load it with mlflow.pyfunc.load_model")
+    files = {part: str(folder / part) for part in MODEL_PARTS if (folder / part).exists()}
     predictor = Predictor()
-    try:
-        network = json.loads((folder / "description").read_text())["network"]
-        check_trusted([str(network["target"])], tracking, "the stored model")
-        if len(network["example"]) != 1:
-            raise ConfigError(f"{setting}; its model takes sequences, not rows: load it with mlflow.pyfunc.load_model")
-        files = {part: str(folder / part) for part in MODEL_PARTS if (folder / part).exists()}
-        predictor.load_context(SimpleNamespace(artifacts=files))
-    except GradclipError:
-        raise
-    except Exception as error:  # torch and skops raise many types
-        raise ConfigError(f"{setting}; its stored model cannot be read: {first_line(error)}") from error
+    predictor.load_context(SimpleNamespace(artifacts=files))
     return predictor
 
 
@@ -119,6 +135,7 @@ def with_predictions(rows: "pd.DataFrame", predictor: "Predictor", setting: str)
 
     Raises:
         DataError: a column that the model needs is missing, or a cell is invalid.
+        Exception: the model is damaged, see :func:`model_errors`.
     """
     about = predictor.about
     if absent := [repr(name) for name in about["columns"] if name not in rows]:

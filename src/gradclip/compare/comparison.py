@@ -39,6 +39,7 @@ def compare(
     data_set: str | None = None,
     figure_format: str = "png",
     split: Split | None = None,
+    are_own: bool = False,
 ) -> Comparison:
     """Compare stored runs, and write tables and figures into a folder.
 
@@ -54,6 +55,7 @@ def compare(
         data_set: name of the data set whose runs are compared; None means the data set of the newest run.
         figure_format: ``png``, ``pdf`` or ``svg``.
         split: split of the score; None means validation if all runs have a score on it, otherwise test.
+        are_own: whether this command trained all runs, so that nobody else has written their tags.
 
     Raises:
         TrackingError: the store or the runs cannot be read.
@@ -68,7 +70,8 @@ def compare(
     curves = read_curves(store, [run for group in grouping.groups for run in group.runs], chosen)
     target = default_target(grouping.groups, chosen) if target is None else target
     summaries = summarize_groups(grouping.groups, chosen, curves, target)
-    comparison = Comparison(selection, chosen_data, grouping, chosen, target, summaries, compare_with_best(summaries))
+    pairs = compare_with_best(summaries)
+    comparison = Comparison(selection, chosen_data, grouping, chosen, target, summaries, pairs, are_own)
     write_tables(folder, comparison)
     if draw:
         for name, plot in figures(comparison, curves).items():

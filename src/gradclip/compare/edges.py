@@ -1,16 +1,19 @@
 """Settings to try next if the best group is at the edge of the values tried."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
 from gradclip.compare.labels import typed_overrides
 from gradclip.compare.summary import Comparison
 from gradclip.config.clip import PERCENTILE_METHODS
-from gradclip.config.overrides import is_of_hydra, merge, setting_of, train_command
+from gradclip.config.overrides import changes_training, is_plain, merge, setting_of, train_command
 from gradclip.formatting import CODE, parse_number
+from gradclip.tracking.stored_runs import StoredRun
 
 SCALES = {"clip.value": "threshold", "clip.norm": "threshold of the norm", "optimizer.lr": "learning rate"}
 FEWEST_VALUES = 3  # with fewer values, nearly every one is at an edge
+SEED_DIGITS = 10  # of the largest seed; Python converts no text of thousands of digits
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Edge:
     def __str__(self) -> str:
         """Return the edge and the next values as a sentence."""
         end, values = "largest" if self.is_largest else "smallest", " and ".join(f"{one:g}" for one in self.next_values)
-        return f"The best group has the {end} {SCALES[self.setting]} tried ({self.value:g}). Try {values}:"
+        return f"The best group has the {end} {SCALES[self.setting]} tried ({self.value:g}). Try {values}"
 
 
 def edges(comparison: Comparison) -> list[Edge]:
@@ -57,18 +60,25 @@ def edges(comparison: Comparison) -> list[Edge]:
 
 
 def edge_lines(comparison: Comparison) -> list[str]:
-    """Return a sentence and a command for each edge; nothing if every run of the best group diverged."""
+    """Return a sentence and a command for each edge; nothing if every run of the best group diverged.
+
+    There is no command if the runs may be somebody else's and its settings name a class or a file or read a variable:
+    it comes from a tag, which anyone may have written.
+    """
     if comparison.best.count("diverged") == len(comparison.best.errors):
         return []
-    return [line for edge in edges(comparison) for line in (str(edge), f"{CODE}{_command(comparison, edge)}")]
-
-
-def _command(comparison: Comparison, edge: Edge) -> str:
-    """Return the command that trains the best group with the next values, over the same seeds."""
     runs = comparison.best.group.runs
+    kept = [one for one in typed_overrides(runs[-1]) if setting_of(one) != "seed" and changes_training(one)]
+    if not (comparison.are_own or all(map(is_plain, kept))):
+        return [f"{edge}." for edge in edges(comparison)]
+    return [line for edge in edges(comparison) for line in (f"{edge}:", f"{CODE}{_command(runs, kept, edge)}")]
+
+
+def _command(runs: Sequence[StoredRun], kept: Sequence[str], edge: Edge) -> str:
+    """Return the command that trains the best group with the next values, over the same seeds."""
     values = ",".join(f"{value:g}" for value in edge.next_values)
-    kept = [one for one in typed_overrides(runs[-1]) if setting_of(one) != "seed" and not is_of_hydra(one)]
-    seeds = sorted(int(run.parameters["seed"]) for run in runs if run.parameters.get("seed", "").isdecimal())
+    typed_seeds = [run.parameters.get("seed", "") for run in runs]
+    seeds = sorted(int(seed) for seed in typed_seeds if seed.isdecimal() and len(seed) <= SEED_DIGITS)
     first_seeds, changes = range(len(seeds)), [f"{edge.setting}={values}"]
     if seeds != [*first_seeds]:
         first_seeds = range(0)

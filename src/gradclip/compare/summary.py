@@ -111,6 +111,7 @@ class Comparison:
         target: value of the score for ``epochs_to_target``.
         summaries: the groups, best first.
         pairs: the best group with each of the next best; empty if the best group has a single run.
+        are_own: whether this command trained all runs, so that nobody else has written their tags.
     """
 
     selection: Selection
@@ -120,6 +121,7 @@ class Comparison:
     target: float
     summaries: list[GroupSummary]
     pairs: list[Pair]
+    are_own: bool = False
 
     @property
     def best(self) -> GroupSummary:

@@ -1,5 +1,6 @@
 """Overrides as the user types them and as Hydra needs them, and the run names and command lines made of them."""
 
+import re
 from collections.abc import Collection, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the
 OWN_GROUPS = ("module", "data")  # groups whose option ``own`` is a user-defined class
 NO_THRESHOLD = "clip=none has no threshold; choose a method, such as clip=norm"
 QUOTES = "'\""
+PLAIN = re.compile(r"[+~]?(?!data\.path=)(?!.*_target_)[\w.]+=(?!.*\.\.)[\w.,:*?()\[\] +-]*")
 MAX_LISTED_SEEDS = 5  # more are written as a range
 
 
@@ -29,6 +31,18 @@ def setting_of(override: str) -> str:
 def is_of_hydra(override: str) -> bool:
     """Return whether an override sets one of Hydra's own settings, such as the launcher."""
     return setting_of(override).replace("/", ".").split(".")[0] == "hydra"
+
+
+def is_plain(override: str) -> bool:
+    """Return whether an override names no class and no file and reads no variable, so that anyone may have written it.
+
+    Example:
+        >>> [is_plain(one) for one in ("clip.value=1,10", "+experiment=explosion", "clip.parameters=${oc.env:HOME}")]
+        [True, True, False]
+        >>> [is_plain(one) for one in ("data.path=a.csv", "model._target_=os.system", "+experiment=../x")]
+        [False, False, False]
+    """
+    return PLAIN.fullmatch(override) is not None
 
 
 def for_hydra(overrides: Sequence[str]) -> list[str]:
@@ -96,7 +110,7 @@ def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range
     """
     if multirun or seeds:
         return command_line("train", ["-m", *overrides, *seed_override(seeds)])
-    from gradclip.config.schema import ignores_threshold  # slow, see _changes_training
+    from gradclip.config.schema import ignores_threshold  # slow, see changes_training
 
     methods = [override.partition("=")[2] for override in overrides if setting_of(override) == "clip"]
     ignored = "clip.value" if methods and ignores_threshold(methods[-1]) else None
@@ -121,14 +135,14 @@ def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
     shown = [
         _short(override)
         for override, name in zip(overrides, names, strict=True)
-        if "=" in override and name not in IN_LABEL | {"seed", "sweep"} and _changes_training(override)
+        if "=" in override and name not in IN_LABEL | {"seed", "sweep"} and changes_training(override)
     ]
     return " ".join([config.clip.label, *shown, f"seed={config.seed}"])
 
 
 def multirun_name(overrides: Sequence[str]) -> str:
     """Return the name of a parent run: the overrides that change the training run."""
-    return " ".join(filter(_changes_training, overrides)) or "multirun"
+    return " ".join(filter(changes_training, overrides)) or "multirun"
 
 
 def job_name(overrides: Sequence[str]) -> str:
@@ -138,7 +152,7 @@ def job_name(overrides: Sequence[str]) -> str:
         >>> job_name(["clip=norm", "figures=false"]), job_name(["tracking.retry_seconds=-1"])
         ('clip=norm', 'tracking.retry_seconds=-1')
     """
-    return " ".join(filter(_changes_training, overrides)) or " ".join(overrides)
+    return " ".join(filter(changes_training, overrides)) or " ".join(overrides)
 
 
 def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
@@ -156,7 +170,8 @@ def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
     return [*kept, *changes]
 
 
-def _changes_training(override: str) -> bool:
+def changes_training(override: str) -> bool:
+    """Return whether an override changes what a training run computes."""
     from gradclip.config.schema import has_effect  # takes 0.1 s, which errors in arguments need not wait for
 
     return not is_of_hydra(override) and has_effect(setting_of(override))

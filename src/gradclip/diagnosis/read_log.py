@@ -4,6 +4,7 @@ Files come from untrusted sources: only numbers and names are read, from files o
 """
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -163,8 +164,11 @@ def _read_events(path: Path) -> Columns:
     tags = events.Tags()
     scalars = {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in tags["scalars"]}
     for tag in tags["tensors"]:
-        arrays = [(event.step, make_ndarray(event.tensor_proto)) for event in events.Tensors(tag)]
-        if all(array.size == 1 and array.dtype.kind in "fiu" for _, array in arrays):
+        tensors = [(event.step, event.tensor_proto) for event in events.Tensors(tag)]
+        if not all(math.prod(one.size for one in tensor.tensor_shape.dim) == 1 for _, tensor in tensors):
+            continue  # before it is read: a few bytes can stand for an array of any size
+        arrays = [(step, make_ndarray(tensor)) for step, tensor in tensors]
+        if all(array.dtype.kind in "fiu" for _, array in arrays):
             scalars[tag] = [(step, float(array.reshape(()))) for step, array in arrays]
     return join_points({tag: tuple(np.array(points, dtype=float).T) for tag, points in scalars.items()})
 
@@ -196,6 +200,9 @@ def _only_events(path: Path) -> Path:
     if len(folders) > 1:
         names = ", ".join(str(folder.relative_to(path)) for folder in folders[:3])
         raise DataError(f"log: got '{path}'; it has event files of {len(folders)} runs, choose one: {names}")
+    for file in folders[0].glob(f"*{EVENT_FILE}*"):
+        if not file.is_file():  # TensorBoard would wait for a pipe
+            raise DataError(f"log: got '{path}'; {file.name} is not a regular file")
     size = sum(file.stat().st_size for file in folders[0].iterdir() if file.is_file())
     if size > MAX_BYTES:
         raise DataError(f"log: got '{path}' of {size:,} bytes; at most {MAX_BYTES:,} are read")

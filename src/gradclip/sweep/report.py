@@ -191,9 +191,11 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
     from gradclip.compare.comparison import compare
     from gradclip.compare.report import print_findings
 
-    chosen = run_ids if any(job.done_before for job in jobs) else parent.run_id
+    are_own = not any(job.done_before for job in jobs)
+    chosen = parent.run_id if are_own else run_ids
     own, figure_format = folder / keys.COMPARISON_FOLDER, str(config.figure_format)
-    found = compare(parent.store, chosen, own, draw=bool(config.figures), figure_format=figure_format)
+    draw = bool(config.figures)
+    found = compare(parent.store, chosen, own, draw=draw, figure_format=figure_format, are_own=are_own)
     result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
     if any(len(one.errors) > 1 for one in found.summaries):
         print_findings(found)

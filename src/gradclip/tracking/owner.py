@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import stat
+import time
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cache
@@ -19,6 +20,7 @@ from gradclip import keys
 
 RUN_LOCK = "run.lock"  # in the folder of a run: held while it trains
 MAIN_LOCK = "process.lock"  # in the folder of a multirun: held by its main process
+ATTEMPTS, PAUSE = 5, 0.02  # seconds; another command that asks whether the lock is held has it for microseconds
 PROCESS = re.compile(r"([0-9]{1,9}) since [0-9.]{1,20} (of boot [0-9a-f-]{1,40} in [0-9]{1,20})")
 
 at_end = ExitStack()  # closed whenever a command ends, while its tracking process still answers
@@ -40,11 +42,13 @@ def hold(lock: Path) -> bool:
         return True
     lock.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o600)
-    if not _try_lock(descriptor):
-        os.close(descriptor)
-        return False
-    _held[lock] = descriptor
-    return True
+    for _ in range(ATTEMPTS):
+        if _try_lock(descriptor, fcntl.LOCK_EX):
+            _held[lock] = descriptor
+            return True
+        time.sleep(PAUSE)
+    os.close(descriptor)
+    return False
 
 
 def release(lock: Path) -> None:
@@ -64,7 +68,7 @@ def is_held(lock: Path) -> bool | None:
         return None
     try:
         is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        return not _try_lock(descriptor) if is_file else None
+        return not _try_lock(descriptor, fcntl.LOCK_SH) if is_file else None  # shared: several may ask at once
     finally:
         os.close(descriptor)
 
@@ -111,9 +115,9 @@ def is_gone(identity: str) -> bool:
         return True
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except OSError:
         return False
     return True

@@ -4,6 +4,7 @@ import gc
 import multiprocessing
 import os
 import signal
+import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +25,7 @@ from gradclip.tracking.records import BegunRun, Call, RunEnd, RunStart, Store
 
 P = ParamSpec("P")
 T = TypeVar("T")
+SOCKET_TIMEOUT = 20.0  # seconds before a hanging server counts as gone, where MLflow sets no timeout
 
 _is_replacement = False  # in a tracking process: whether it replaces one that died and may have performed its calls
 
@@ -163,11 +165,15 @@ def _start(is_replacement: bool) -> ProcessPoolExecutor:
 
 
 def _prepare(is_replacement: bool) -> None:
-    """Initialize the tracking process: ignore stop signals, since the training process closes the run; exit with it."""
+    """Initialize the tracking process: ignore stop signals, since the training process closes the run; exit with it.
+
+    A location of artifacts may lead to any server, and MLflow waits for an FTP server for ever.
+    """
     global _is_replacement  # noqa: PLW0603  # once, before the first call
     _is_replacement = is_replacement
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    socket.setdefaulttimeout(SOCKET_TIMEOUT)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from gradclip import keys
 from gradclip.errors import RefusedWriteError, TrackingError, first_line
@@ -28,6 +28,7 @@ from gradclip.tracking.signature import is_signed, sign, write_run_note
 
 Perform = Callable[[Call], Any]
 VERSION = 2
+STORE = TypeAdapter(Store)
 REFUSED_FILE = "refused.jsonl"  # in the folder of the run: writes that the store will never accept
 MODEL_FOLDER = "unsent_model"  # in the folder of the run
 PAUSE = 2.0  # seconds between two attempts to replay a spool while its run trains
@@ -213,7 +214,8 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
     for path in _paths(checked):
         if not Path(path).resolve().is_relative_to(folder.resolve()):
             raise ValueError(f"{operation} names {path}, which is not in the folder of the run")
-    return Call(Store(**_object(line["store"])), operation, str(line["run_id"]), tuple(checked.values()), str(folder))
+    store = STORE.validate_python(line["store"])
+    return Call(store, operation, str(line["run_id"]), tuple(checked.values()), str(folder))
 
 
 def _paths(arguments: Mapping[str, Any]) -> Iterator[str]:

@@ -15,13 +15,14 @@ def test_a_store_can_be_created_in_and_from_a_folder_of_any_name(
     folder = tmp_path / 'it\'s "50%25" #1? :x é'
     folder.mkdir()
     monkeypatch.chdir(folder)  # where MLflow would create its default experiment
-    database = str(folder / "mlflow.db")
+    database, other = str(folder / "*.db"), folder / ".other.db.new"  # which somebody else is creating
+    other.touch()
     uri = URL.create("sqlite", database=database).render_as_string(hide_password=False)
     assert sqlite_file(uri) == database
     create_sqlite(database, str(folder / "artifacts"))
     assert [experiment.experiment_id for experiment in MlflowClient(uri).search_experiments()] == ["0"]
-    assert [path.name for path in tmp_path.rglob("*.db")] == ["mlflow.db"]
-    assert [path.name for path in folder.iterdir()] == ["mlflow.db"]
+    assert [path.name for path in tmp_path.rglob("*.db")] == ["*.db"]
+    assert {path.name for path in folder.iterdir()} == {"*.db", other.name}
 
 
 def test_an_incomplete_store_is_kept_and_a_new_one_created(tmp_path: Path) -> None:

@@ -44,3 +44,14 @@ def test_only_empty_duplicates_of_ended_runs_are_deleted(tmp_path: Path) -> None
     new_id = new.run_id
     runs = MlflowClient(store.uri).search_runs([backend.experiment_id])
     assert {run.info.run_id: run.info.status for run in runs} == stay | {new_id: "RUNNING"}
+
+
+def test_a_run_that_has_content_is_not_deleted_for_having_the_creation_tag_of_another(tmp_path: Path) -> None:
+    backend = Backend(make_store(tmp_path))
+    tags, experiment_id = {keys.CREATION: uuid5(NAMESPACE_URL, "one").hex}, backend.experiment_id
+    ours, other, empty = (backend.client.create_run(experiment_id, tags=tags).info.run_id for _ in range(3))
+    backend.write_parameters(other, {"seed": "0"})
+    backend.is_server = True  # only a server loses answers, so that runs are created twice
+    backend.end_run(ours, "FINISHED")
+    assert {run.info.run_id for run in backend.client.search_runs([experiment_id])} == {ours, other}
+    assert backend.client.get_run(empty).info.lifecycle_stage == "deleted"

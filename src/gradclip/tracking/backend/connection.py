@@ -182,10 +182,11 @@ class Connection:
 def check_location(location: str, uri: str) -> None:
     """Raise an error if artifacts are on a server other than the store's: MLflow would send the user's login there.
 
-    Anybody who can write to the store may have set the location.
+    Anybody who can write to the store may have set the location, also that of another run or model to which a location
+    such as ``runs:/...`` leads.
 
     Raises:
-        TrackingError: they are on another server.
+        TrackingError: they are on another server, or their location leads to another one.
 
     Example:
         >>> check_location("mlflow-artifacts:/1/abc/artifacts", "http://lab:5000")
@@ -196,6 +197,8 @@ def check_location(location: str, uri: str) -> None:
     place, store = urlsplit(location), urlsplit(uri)
     if place.scheme in {"http", "https", "mlflow-artifacts"} and place.netloc.lower() not in {"", store.netloc.lower()}:
         raise TrackingError(f"tracking.uri: got {uri!r}; files of the run are on another server")
+    if place.scheme in {"runs", "models"}:
+        raise TrackingError(f"tracking.uri: got {uri!r}; files of the run are said to be those of another run or model")
 
 
 def local_path(location: str) -> Path | None:

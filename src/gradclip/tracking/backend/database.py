@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from glob import escape
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -85,7 +86,7 @@ def create_sqlite(database: str, artifacts: str) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), database) from None
         raise
     finally:
-        for leftover in path.parent.glob(f"{new.name}*"):
+        for leftover in path.parent.glob(f"{escape(new.name)}*"):
             leftover.unlink()
 
 

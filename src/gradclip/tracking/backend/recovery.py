@@ -14,7 +14,7 @@ from gradclip.scores import stored_score
 from gradclip.tracking.backend.connection import RUN_ID, download
 from gradclip.tracking.backend.database import STORE_ERRORS
 from gradclip.tracking.backend.queries import OUTCOMES, to_stored_run
-from gradclip.tracking.backend.writes import Writes
+from gradclip.tracking.backend.writes import Writes, is_empty
 from gradclip.tracking.owner import is_dead
 from gradclip.tracking.records import StoppedRun
 from gradclip.tracking.scratch import scratch_folder
@@ -45,14 +45,14 @@ class Recovery(Writes):
         """
         here = f"attributes.status = 'RUNNING' and tags.{keys.HOST} = '{socket.gethostname()}'"
         running = list(self.search(self.experiment_id, here))
-        for run in sorted(running, key=_is_empty):  # a duplicate is recognized once the original has ended
+        for run in sorted(running, key=is_empty):  # a duplicate is recognized once the original has ended
             try:
                 self._close_if_dead(run)
             except STORE_ERRORS as error:  # a run that cannot be closed must not block training
                 log.error(f"run {run.info.run_id} could not be closed: {printable(first_line(error))}")
 
     def _close_if_dead(self, run: Run) -> None:
-        same = self.runs_created_as(run.data.tags.get(keys.CREATION)) if _is_empty(run) else []
+        same = self.runs_created_as(run.data.tags.get(keys.CREATION)) if is_empty(run) else []
         if any(other.info.status != "RUNNING" for other in same):  # nothing will ever write to this duplicate
             self.client.delete_run(run.info.run_id)
         elif is_dead(run.data.tags):
@@ -127,7 +127,3 @@ def _has_result(run: StoredRun) -> bool:
     """Return whether a run has an outcome and the final scores that belong to it."""
     score = stored_score(run.metrics, run.tags)
     return run.outcome in OUTCOMES and score is not None and score.final("train") in run.metrics
-
-
-def _is_empty(run: Run) -> bool:
-    return not (run.data.params or run.data.metrics)

@@ -199,8 +199,13 @@ class Writes(Connection):
         """Delete empty duplicates of a run, which a server created when its answers were lost."""
         creation = self.client.get_run(run_id).data.tags.get(keys.CREATION)
         for run in self.runs_created_as(creation):
-            if run.info.run_id != run_id:
+            if run.info.run_id != run_id and is_empty(run):  # anyone may have given another run the same tag
                 self.client.delete_run(run.info.run_id)
+
+
+def is_empty(run: Run) -> bool:
+    """Return whether nothing was written to a run after its creation."""
+    return not (run.data.params or run.data.metrics)
 
 
 def _files_below(folder: Path, names: Collection[str] | None = None) -> Iterator[Path]:
