@@ -112,7 +112,7 @@ def first_few(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most:,} more" if len(every) > most else "")
 
 
-def check_choice(name: str, value: str, choices: Iterable[str], error: type[GradclipError]) -> None:
+def check_choice(name: str, value: object, choices: Iterable[str], error: type[GradclipError]) -> None:
     """Check that a value is one of the allowed names.
 
     Args:
@@ -130,7 +130,7 @@ def check_choice(name: str, value: str, choices: Iterable[str], error: type[Grad
         gradclip.errors.DataError: data.missing: got 'dropp' (did you mean 'drop'?); choose from refuse, drop
     """
     allowed = list(choices)
-    if value not in allowed:
+    if not (isinstance(value, str) and value in allowed):
         raise error(f"{name}: got {value!r}{did_you_mean(str(value), allowed)}; choose from {', '.join(allowed)}")
 
 
