@@ -87,6 +87,14 @@ def test_an_environment_variable_selects_another_store(monkeypatch):
         (["clip=value", "clip.value=nan"], "clip.value: got nan; must be a finite number"),
         (["clip=value", "clip.value=inf"], "clip.value: got inf; must be a finite number"),
         (
+            ["data=adding", "trainer.batch_size=100000000"],
+            "trainer.batch_size: got 100000000; with these data at most 2000000",
+        ),
+        (
+            ["data=copy", "trainer.batch_size=10000000"],
+            "trainer.batch_size: got 10000000; with these data at most 2500000",
+        ),
+        (
             ["clip=norm", "clip.value=high"],
             "clip.value: got 'high'; must be a valid number",
         ),

@@ -62,7 +62,16 @@ class Range:
         return int(number) if self.whole else number
 
     def check_optional(self, name: str, value: object, error: type[GradclipError] = ClippingError) -> Any:
-        """Return None unchanged, and any other value as :meth:`check` does."""
+        """Return None unchanged, and any other value as :meth:`check` does.
+
+        Args:
+            name: name of the argument, for the message.
+            value: the value received.
+            error: the exception to raise.
+
+        Raises:
+            GradclipError: the value is neither None nor such a number; the exception is of the given class.
+        """
         return None if value is None else self.check(name, value, error)
 
     def _contains(self, value: float) -> bool:

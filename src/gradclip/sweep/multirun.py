@@ -35,11 +35,15 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
         typed: overrides as typed.
 
     Raises:
-        ConfigError: the folder holds another multirun, or writes that the store has not accepted yet.
+        ConfigError: the folder holds another multirun, writes that the store has not accepted yet, or a file that has
+            the name of a job's folder.
     """
+    got = f"hydra.sweep.dir: got {str(folder)!r}"
+    for path in folder.iterdir():
+        if path.name.isdecimal() and not path.is_dir():
+            raise ConfigError(f"{got}; {path.name} in it is a file, and a job needs a folder of this name")
     if not (folder / HYDRA_FILE).exists():
         return
-    got = f"hydra.sweep.dir: got {str(folder)!r}"
     if multirun_name(_typed_in(folder)) != multirun_name(typed):
         raise ConfigError(f"{got}; another multirun wrote to this folder; choose another folder")
     if unsent_below(folder):
