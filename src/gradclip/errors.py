@@ -61,6 +61,10 @@ class DiskError(GradclipError):
     """A file cannot be written: the disk is full or read-only."""
 
 
+class OutOfMemoryError(GradclipError):
+    """Data, network and batch do not fit in the memory of the machine or the device."""
+
+
 class Interrupted(BaseException):
     """A signal stopped a run; not an error, and not an ``Exception``, which other code might catch.
 
@@ -156,3 +160,29 @@ def disk_errors(place: Path | str) -> Iterator[None]:
         if error.errno not in DISK_IS_FULL:
             raise
         raise DiskError(f"{error.filename or place}: cannot be written: {os.strerror(error.errno)}") from error
+
+
+@contextmanager
+def memory_errors(cause: str) -> Iterator[None]:
+    """Report too little memory, of the machine or of a device, as a user error.
+
+    Args:
+        cause: what should be smaller, for the message.
+
+    Raises:
+        OutOfMemoryError: it replaces the error of Python, NumPy or torch.
+
+    Example:
+        >>> with memory_errors("batch"):
+        ...     raise MemoryError("Unable to allocate 37.3 GiB")
+        Traceback (most recent call last):
+        gradclip.errors.OutOfMemoryError: out of memory: Unable to allocate 37.3 GiB; choose a smaller batch
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        is_of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+        if not (isinstance(error, MemoryError) or is_of_torch):
+            raise
+        reason = first_line(error).rpartition("DefaultCPUAllocator: ")[2]
+        raise OutOfMemoryError(f"out of memory: {reason}; choose a smaller {cause}") from error

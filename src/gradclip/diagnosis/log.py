@@ -13,6 +13,7 @@ from gradclip import keys
 from gradclip.arrays import Booleans, Floats, Integers
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.errors import DataError, did_you_mean, first_few
+from gradclip.formatting import printable
 from gradclip.telemetry.record import GradientRecord
 
 STEP, EPOCH, LEARNING_RATE = "step", "epoch", "learning_rate"
@@ -203,7 +204,9 @@ def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, 
     for name, what in ((STEP, "steps"), (keys.GRAD_NORM, "gradient norms")):
         if name not in found:
             setting = "step_column" if name == STEP else "norm_column"
-            raise DataError(f"log: got no column of {what}; name one of {first_few(columns)} with {setting}=...")
+            raise DataError(
+                f"log: got no column of {what}; name one of {first_few(map(printable, columns))} with {setting}=..."
+            )
     return found | dict(_find_layers(shown, names.get(f"{keys.GRAD_NORM}/*")))
 
 
