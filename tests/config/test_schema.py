@@ -252,6 +252,15 @@ def test_any_network_is_allowed_with_its_own_settings():
     assert config.model.model_dump()["bias"] is False
 
 
+@pytest.mark.parametrize("address", ["", "/", "/:memory:", "/%3Amemory%3A", "/x.db?uri=true&mode=Memory", "/folder/"])
+def test_a_store_in_memory_is_refused(address):
+    uri = f"sqlite://{address}"
+    with pytest.raises(ConfigError) as caught:
+        settings(f"tracking.uri='{uri}'")
+    allowed = "must name a file, sqlite:///path; a store in memory would be lost"
+    assert str(caught.value) == f"tracking.uri: got {uri!r}; {allowed}"
+
+
 @pytest.mark.parametrize("target", ["Linear", "torch nn", "torch.nn.", "a/b.c"])
 def test_a_network_needs_a_dotted_path(target):
     with pytest.raises(ConfigError, match=r"^model._target_: got "):
