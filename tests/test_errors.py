@@ -1,6 +1,10 @@
-import pytest
+import re
 
-from gradclip.errors import did_you_mean, first_few
+import numpy as np
+import pytest
+import torch
+
+from gradclip.errors import OutOfMemoryError, did_you_mean, first_few, memory_errors
 
 
 @pytest.mark.parametrize(
@@ -19,3 +23,18 @@ def test_the_most_similar_name_is_suggested_if_there_is_one(name, allowed, expec
 
 def test_the_names_that_are_not_shown_are_counted_of_an_iterator_too():
     assert first_few(iter("abc"), most=2) == "a, b and 1 more"
+
+
+@pytest.mark.parametrize(
+    ("allocate", "reason"),
+    [(np.zeros, "Unable to allocate 8.00 PiB "), (torch.zeros, "can't allocate memory: you tried to allocate ")],
+)
+def test_too_little_memory_is_reported_in_one_line(allocate, reason):
+    message = rf"^out of memory: {re.escape(reason)}.*; choose a smaller batch$"
+    with pytest.raises(OutOfMemoryError, match=message), memory_errors("batch"):
+        allocate(2**50)
+
+
+def test_other_errors_are_not_taken_for_too_little_memory():
+    with pytest.raises(RuntimeError, match="sizes"), memory_errors("batch"):
+        raise RuntimeError("sizes differ")

@@ -61,6 +61,10 @@ class DiskError(GradclipError):
     """A file cannot be written: the disk is full or read-only."""
 
 
+class OutOfMemoryError(GradclipError):
+    """Data, network and batch do not fit in the memory of the machine or the device."""
+
+
 class Interrupted(BaseException):
     """A signal stopped a run; not an error, and not an ``Exception``, which other code might catch.
 
@@ -112,7 +116,7 @@ def first_few(names: Iterable[str], most: int = 8) -> str:
     return ", ".join(every[:most]) + (f" and {len(every) - most:,} more" if len(every) > most else "")
 
 
-def check_choice(name: str, value: str, choices: Iterable[str], error: type[GradclipError]) -> None:
+def check_choice(name: str, value: object, choices: Iterable[str], error: type[GradclipError]) -> None:
     """Check that a value is one of the allowed names.
 
     Args:
@@ -130,7 +134,7 @@ def check_choice(name: str, value: str, choices: Iterable[str], error: type[Grad
         gradclip.errors.DataError: data.missing: got 'dropp' (did you mean 'drop'?); choose from refuse, drop
     """
     allowed = list(choices)
-    if value not in allowed:
+    if not (isinstance(value, str) and value in allowed):
         raise error(f"{name}: got {value!r}{did_you_mean(str(value), allowed)}; choose from {', '.join(allowed)}")
 
 
@@ -156,3 +160,29 @@ def disk_errors(place: Path | str) -> Iterator[None]:
         if error.errno not in DISK_IS_FULL:
             raise
         raise DiskError(f"{error.filename or place}: cannot be written: {os.strerror(error.errno)}") from error
+
+
+@contextmanager
+def memory_errors(cause: str) -> Iterator[None]:
+    """Report too little memory, of the machine or of a device, as a user error.
+
+    Args:
+        cause: what should be smaller, for the message.
+
+    Raises:
+        OutOfMemoryError: it replaces the error of Python, NumPy or torch.
+
+    Example:
+        >>> with memory_errors("batch"):
+        ...     raise MemoryError("Unable to allocate 37.3 GiB")
+        Traceback (most recent call last):
+        gradclip.errors.OutOfMemoryError: out of memory: Unable to allocate 37.3 GiB; choose a smaller batch
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        is_of_torch = type(error).__name__ == "OutOfMemoryError" or "DefaultCPUAllocator" in str(error)
+        if not (isinstance(error, MemoryError) or is_of_torch):
+            raise
+        reason = first_line(error).rpartition("DefaultCPUAllocator: ")[2]
+        raise OutOfMemoryError(f"out of memory: {reason}; choose a smaller {cause}") from error

@@ -68,6 +68,27 @@ def test_only_layers_that_match_the_pattern_are_clipped():
     torch.testing.assert_close(ours, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("argument", "value", "allowed"),
+    [
+        ("value", -1.0, "must be a number above 0"),
+        ("output_value", "10", "must be a number above 0"),
+        ("layers", None, "must be a name pattern, such as 'head.*'"),
+    ],
+)
+def test_an_invalid_argument_is_refused(argument, value, allowed):
+    with pytest.raises(ClippingError) as caught:
+        ClipActivations(**{argument: value})
+    assert str(caught.value) == f"{argument}: got {value!r}; {allowed}"
+
+
+def test_a_threshold_times_the_loss_scale_may_exceed_the_range_of_float16():
+    clip, derivative = ClipActivations(10.0), torch.tensor([6e4, -6e4, 1.0], dtype=torch.float16)
+    clip._scale = 65536.0
+    assert torch.equal(clip._clamp(clip.value, derivative), derivative)
+    assert not clip._clipped_in_step[0]
+
+
 def test_a_pattern_that_matches_no_layer_is_refused():
     clip = ClipActivations(layers="head")
     with pytest.raises(

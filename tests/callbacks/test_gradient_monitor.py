@@ -404,7 +404,16 @@ def test_losses_and_batch_extremes_are_reduced_on_the_device_of_the_process_grou
     assert reduced.input_max_abs.tolist() == reduced.target_max_abs.tolist() == [3.0] * 4
 
 
-@pytest.mark.parametrize("interval", ["flush_every", "updates_every"])
-def test_an_interval_of_zero_steps_is_refused(interval):
-    with pytest.raises(TrainerError, match=f"^{interval}: got 0; must be at least 1$"):
-        GradientMonitor(**{interval: 0})
+@pytest.mark.parametrize(
+    ("argument", "value", "least"),
+    [
+        *(("flush_every", value, 1) for value in (0, 1.5, "20", None, True, np.nan, 10**400)),
+        *(("updates_every", value, 1) for value in (0, "20")),
+        *(("steps_after_divergence", value, 0) for value in (-1, "10")),
+    ],
+)
+def test_an_interval_that_is_no_whole_number_in_range_is_refused(argument, value, least):
+    got = "an integer larger than any float" if value == 10**400 else repr(value)
+    allowed = f"must be a whole number from {least} to 2147483647"
+    with pytest.raises(TrainerError, match=f"^{argument}: got {got}; {allowed}$"):
+        GradientMonitor(**{argument: value})

@@ -4,6 +4,7 @@ import pytest
 
 from gradclip.cli.arguments import (
     MAX_JOBS,
+    SEARCH,
     check_arguments,
     quoted_for_hydra,
     with_globs_expanded,
@@ -31,6 +32,12 @@ from gradclip.errors import ConfigError
         (["-m", "seed=range(0)"], "seed=range(0): got no value; a sweep needs at least one"),
         (["-m", "seed=range(1,5,0)"], "seed=range(1,5,0): range() arg 3 must not be zero"),
         (["-m", "seed=range(0,1e12)"], f"seed=range(0,1e12): got more than {MAX_JOBS} jobs"),
+        (["-m", "seed=shuffle(range(0,10000000000))"], "seed=shuffle(range(0,10000000000)): got more than"),
+        (
+            ["-m", SEARCH, "x=1,2", "seed=range(0,10000000000)"],
+            "seed=range(0,10000000000): got more than 100000 values",
+        ),
+        (["-m", SEARCH, "x=range(0,1,1e-9)"], "x=range(0,1,1e-9): got more than 100000 values"),
         (
             ["-m", "seed=range(0,1000)", "clip=norm", "clip.value=range(1,1000)"],
             "seed=range(0,1000) clip.value=range(1,1000): got m",

@@ -28,7 +28,7 @@ class UserDefined(Unchanged):
 
 
 def test_the_numbers_of_a_user_defined_dataclass_are_checked():
-    with pytest.raises(ClippingError, match=r"^value: got 0; must be above 0$"):
+    with pytest.raises(ClippingError, match=r"^value: got 0; must be a number above 0$"):
         UserDefined(0)
     with pytest.raises(ClippingError, match=r"^steps: got 0; must be a whole number from 1 to 2147483647$"):
         UserDefined(1.0, steps=0)
@@ -44,7 +44,7 @@ class Unresolved(Unchanged):
 
 def test_ranges_are_checked_even_if_another_type_cannot_be_resolved():
     assert Unresolved(1.0).names == ()
-    with pytest.raises(ClippingError, match="must be above 0"):
+    with pytest.raises(ClippingError, match="must be a number above 0"):
         Unresolved(0.0)
 
 

@@ -87,6 +87,14 @@ def test_an_environment_variable_selects_another_store(monkeypatch):
         (["clip=value", "clip.value=nan"], "clip.value: got nan; must be a finite number"),
         (["clip=value", "clip.value=inf"], "clip.value: got inf; must be a finite number"),
         (
+            ["data=adding", "trainer.batch_size=100000000"],
+            "trainer.batch_size: got 100000000; with these data at most 2000000",
+        ),
+        (
+            ["data=copy", "trainer.batch_size=10000000"],
+            "trainer.batch_size: got 10000000; with these data at most 2500000",
+        ),
+        (
             ["clip=norm", "clip.value=high"],
             "clip.value: got 'high'; must be a valid number",
         ),
@@ -246,6 +254,15 @@ def test_any_network_is_allowed_with_its_own_settings():
     config = settings("model._target_=torch.nn.Linear", "+model.bias=false")
     assert config.model.target == "torch.nn.Linear"
     assert config.model.model_dump()["bias"] is False
+
+
+@pytest.mark.parametrize("address", ["", "/", "/:memory:", "/%3Amemory%3A", "/x.db?uri=true&mode=Memory", "/folder/"])
+def test_a_store_in_memory_is_refused(address):
+    uri = f"sqlite://{address}"
+    with pytest.raises(ConfigError) as caught:
+        settings(f"tracking.uri='{uri}'")
+    allowed = "must name a file, sqlite:///path; a store in memory would be lost"
+    assert str(caught.value) == f"tracking.uri: got {uri!r}; {allowed}"
 
 
 @pytest.mark.parametrize("target", ["Linear", "torch nn", "torch.nn.", "a/b.c"])

@@ -193,6 +193,7 @@ def test_an_unknown_loop_is_refused() -> None:
 
 @pytest.mark.parametrize(("log", "message"), [
     ({"grad_norm": [1.0]}, "got no column of steps; name one of grad_norm with step_column=..."),
+    ({"a\nb": [1.0]}, r"got no column of steps; name one of a\\nb with step_column="),
     ({"step": [1]}, "got no column of gradient norms"),
     ({"step": [1], "grad_norm": [None]}, "column 'grad_norm' has no rows with a number"),
     ({"step": [None], "grad_norm": [1.0]}, "column 'step': a step is missing"),

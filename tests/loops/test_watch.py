@@ -631,8 +631,11 @@ class Unhookable(torch.optim.Optimizer):
         ),
         ("clipper", 1.0, "clipper: got 1.0; must be a Clipper, such as gradclip.Norm(1.0)"),
         ("scaler", 2.0, "scaler: got float; must be a torch.amp.GradScaler or None"),
-        ("flush_every", 0, "flush_every: got 0; must be at least 1"),
-        ("updates_every", 0, "updates_every: got 0; must be at least 1"),
+        ("flush_every", 0, "flush_every: got 0; must be a whole number from 1 to 2147483647"),
+        ("flush_every", "a", "flush_every: got 'a'; must be a whole number from 1 to 2147483647"),
+        ("flush_every", None, "flush_every: got None; must be a whole number from 1 to 2147483647"),
+        ("updates_every", 1.5, "updates_every: got 1.5; must be a whole number from 1 to 2147483647"),
+        ("folder", 1, "folder: got 1; must be the path of a folder"),
     ],
 )
 def test_invalid_arguments_are_refused(argument, value, message):

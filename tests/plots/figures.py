@@ -101,6 +101,9 @@ FIGURES = {
         rows={"train": random.normal(size=500), "validation": random.normal(size=90), "test": random.normal(size=400)},
         unit="y (own unit)",
     ),
+    "target whose values differ by rounding": partial(
+        plot_target, rows={"train": 1.7e18 + 256 * (STEPS % 3), "test": np.full(9, 1.7e18)}, unit="time (ns)"
+    ),
     "predictions": partial(plot_predictions, target=STEADY, predicted=STEADY + 0.1, unit="y", title="Predictions"),
     "predictions of a target with a long name": partial(
         plot_predictions, target=STEADY, predicted=STEADY, unit="flow_of_the_river_at_the_old_bridge_" * 5, title="P"
@@ -159,6 +162,7 @@ FIGURES = {
         plot_norm_histogram, norm=STEADY, thresholds={"norm": np.linspace(4.0, 2.0, 100)}
     ),
     "histogram of one norm": partial(plot_norm_histogram, norm=np.ones(5), thresholds={}),
+    "histogram of equal huge norms": partial(plot_norm_histogram, norm=np.full(5, 1e20), thresholds={}),
     "histogram of one norm far above the threshold": partial(
         plot_norm_histogram, norm=np.ones(1), thresholds={"norm": 0.001}
     ),

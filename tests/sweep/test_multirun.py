@@ -36,6 +36,14 @@ def test_only_the_same_multirun_may_be_repeated_in_its_folder(tmp_path: Path) ->
         check_earlier(tmp_path, ["clip=norm", "seed=0"])
 
 
+def test_a_folder_with_a_file_in_place_of_a_job_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "1").write_text("")
+    allowed = "1 in it is a file, and a job needs a folder of this name"
+    with pytest.raises(ConfigError, match=f"^hydra\\.sweep\\.dir: got '.*'; {allowed}$"):
+        check_earlier(tmp_path, ["seed=0,1"])
+
+
 def test_another_multirun_in_a_folder_of_the_same_name_has_its_own_parent_run(tmp_path: Path) -> None:
     created = []
     write_note(tmp_path / MAIN_FILE, {})

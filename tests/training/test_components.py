@@ -9,9 +9,10 @@ import torch
 
 from gradclip.config.composition import compose_config
 from gradclip.data.score_scale import ScoreScale
+from gradclip.errors import ModelError
 from gradclip.scores import ACCURACY, MSE
 from gradclip.training import components
-from gradclip.training.components import stopping_callbacks
+from gradclip.training.components import find_network_arguments, stopping_callbacks
 from gradclip.training.examples import build_data
 
 
@@ -35,6 +36,13 @@ def test_importing_the_components_of_training_leaves_the_warning_filters_unchang
         before = list(warnings.filters)
         runpy.run_path(components.__file__)
         assert warnings.filters == before
+
+
+def test_layers_that_do_not_fit_in_memory_are_refused_before_they_are_built():
+    config = compose_config(["model.widths=[10000000]"])
+    allowed = "with 20 inputs and 1 outputs, at most 100000000 weights are allowed"
+    with pytest.raises(ModelError, match=rf"^model\.widths: got \[10000000\]; {allowed}$"):
+        find_network_arguments(config, build_data(config))
 
 
 @pytest.mark.parametrize(("score", "mode"), [(MSE, "min"), (ACCURACY, "max")])

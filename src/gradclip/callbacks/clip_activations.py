@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from gradclip.clipping.arguments import POSITIVE
+from gradclip.clipping.value import as_scalar
 from gradclip.errors import ClippingError, did_you_mean, first_few
 from gradclip.models.unrolling import Unrolling
 
@@ -32,7 +34,8 @@ class ClipActivations(Callback):
         layers: ``fnmatch`` pattern for the names of the layers to clip.
 
     Raises:
-        ClippingError: at the start of ``fit``, if no layer matches the pattern.
+        ClippingError: a threshold is not above 0, or ``layers`` is not text; at the start of ``fit``, if no layer
+            matches the pattern.
         ModelError: at the start of ``fit``, if a recurrent layer is bidirectional or has projections.
 
     Example:
@@ -41,7 +44,10 @@ class ClipActivations(Callback):
     """
 
     def __init__(self, value: float = 10.0, output_value: float = 100.0, layers: str = "*") -> None:
-        self.value, self.output_value, self.layers = value, output_value, layers
+        if not isinstance(layers, str):
+            raise ClippingError(f"layers: got {layers!r}; must be a name pattern, such as 'head.*'")
+        self.value, self.output_value = POSITIVE.check("value", value), POSITIVE.check("output_value", output_value)
+        self.layers = layers
         self._handles: list[RemovableHandle | Unrolling] = []
         self._clipped_in_step: list[Tensor] = []
         self._clipped_steps: list[Tensor] = []
@@ -118,7 +124,7 @@ class ClipActivations(Callback):
             tensor.register_hook(partial(self._clamp, limit))  # type: ignore[no-untyped-call]
 
     def _clamp(self, limit: float, derivative: Tensor) -> Tensor:
-        scaled = limit * self._scale
+        scaled = as_scalar(limit * self._scale, derivative)  # a loss scale may exceed the range of float16
         self._clipped_in_step.append((derivative.abs() > scaled).any())
         return derivative.clamp(-scaled, scaled)
 

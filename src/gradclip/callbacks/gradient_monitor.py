@@ -17,9 +17,10 @@ from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.step_logger import StepLogger
 from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, warn_of_lost_record
 from gradclip.callbacks.validation import ValidationLosses
+from gradclip.clipping.arguments import COUNT, COUNT_OR_ZERO
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
-from gradclip.loops.monitor import OptimizerMonitor, check_intervals
+from gradclip.loops.monitor import OptimizerMonitor
 from gradclip.loops.optimizers import initial_rate
 from gradclip.telemetry.batches import batch_extremes, mean_loss, returned_loss
 from gradclip.telemetry.record import GradientRecord
@@ -61,7 +62,7 @@ class GradientMonitor(Callback):
             by default 1, or 10 for networks with more than a million parameters.
 
     Raises:
-        TrainerError: an interval is less than 1; at the start of ``fit``, if the monitor comes after a ClipGradients,
+        TrainerError: an argument is out of range; at the start of ``fit``, if the monitor comes after a ClipGradients,
             the strategy is FSDP 1 or DeepSpeed, or a precision plugin scales the loss with a scaler that is not
             torch's; at the first step, if a gradient is sparse.
 
@@ -76,10 +77,11 @@ class GradientMonitor(Callback):
     def __init__(
         self, flush_every: int = 20, steps_after_divergence: int | None = None, updates_every: int | None = None
     ) -> None:
-        check_intervals(flush_every=flush_every, updates_every=updates_every)
-        self.flush_every = flush_every
-        self.steps_after_divergence = steps_after_divergence
-        self.updates_every = updates_every
+        self.flush_every = COUNT.check("flush_every", flush_every, TrainerError)
+        self.steps_after_divergence = COUNT_OR_ZERO.check_optional(
+            "steps_after_divergence", steps_after_divergence, TrainerError
+        )
+        self.updates_every = COUNT.check_optional("updates_every", updates_every, TrainerError)
         self.learning_rate = float("nan")  # highest initial learning rate of all parameter groups
         self._restored: dict[str, Any] = {}  # states in a checkpoint, of optimizers that are not watched yet, by name
         self._has_started = False

@@ -10,9 +10,13 @@ from torch import Tensor, nn
 
 from gradclip.arrays import Floats
 from gradclip.callbacks.trainer_checks import warn_of_lost_record
+from gradclip.clipping.arguments import Range
+from gradclip.errors import TrainerError
 from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.norms.tensors import tensor_norms
 from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
+
+AT_LEAST_2 = Range(2, 2**31 - 1, whole=True)
 
 
 class HiddenStateMonitor(Callback):
@@ -31,6 +35,7 @@ class HiddenStateMonitor(Callback):
         snapshots: maximum number of optimizer steps in the record.
 
     Raises:
+        TrainerError: ``snapshots`` is not a whole number of at least 2.
         ModelError: during training, if a recorded layer receives packed sequences.
 
     Example:
@@ -42,7 +47,7 @@ class HiddenStateMonitor(Callback):
     """
 
     def __init__(self, snapshots: int = MAX_SNAPSHOTS) -> None:
-        self.snapshots = snapshots
+        self.snapshots = AT_LEAST_2.check("snapshots", snapshots, TrainerError)
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []
         self._restored: dict[str, Any] | None = None

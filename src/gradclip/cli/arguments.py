@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from math import prod
 from typing import Any
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import Override, RangeSweep, ValueType
 from hydra.errors import HydraException
 
 from gradclip.config.help import config_options
@@ -51,7 +51,9 @@ def check_arguments(arguments: Sequence[str], primary: str) -> None:
         _check_form(text)
     check_options(overrides)
     sweeps = [override for override in map(_parse, overrides) if override.value_type in LISTS]
-    if SEARCH not in overrides:  # a search draws from ranges of any length
+    if SEARCH in overrides:
+        _check_searched(sweeps)
+    else:
         _check_jobs(sweeps)
     if flags.multirun and not (flags.config_dir or flags.config_name):
         _check_method(overrides)
@@ -154,9 +156,28 @@ def _check_jobs(sweeps: Sequence[Override]) -> None:
         raise ConfigError(f"{typed}: got more than {MAX_JOBS} jobs; that is the most a multirun can have")
 
 
+def _check_searched(sweeps: Sequence[Override]) -> None:
+    """Refuse a search with too many seeds or choices; it draws from a range of integers of any length."""
+    for override in sweeps:
+        is_long = _count(override) > MAX_JOBS
+        if is_long and (override.key_or_group == "seed" or not isinstance(_numbers(override), range)):
+            raise ConfigError(
+                f"{override.input_line}: got more than {MAX_JOBS} values; that is the most a search lists"
+            )
+
+
+def _numbers(override: Override) -> Iterable[float] | None:
+    """Return the numbers of a range without listing them; None for other sweeps."""
+    sweep = override.value()
+    return sweep.range() if isinstance(sweep, RangeSweep) else None
+
+
 def _count(override: Override) -> int:
+    """Return the number of values of a sweep, at most one more than a multirun may have jobs."""
     try:
-        count = sum(1 for _ in islice(override.sweep_string_iterator(), MAX_JOBS + 1))
+        numbers = _numbers(override)  # Hydra would list a range that is shuffled
+        values = override.sweep_string_iterator() if numbers is None else numbers
+        count = sum(1 for _ in islice(values, MAX_JOBS + 1))
     except ValueError as error:
         raise ConfigError(f"{override.input_line}: {first_line(error)}") from error
     if count == 0:

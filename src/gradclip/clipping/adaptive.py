@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import POSITIVE
+from gradclip.clipping.arguments import LARGEST, POSITIVE, Range
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.patterns import check_matches
 from gradclip.clipping.rescaling import rescale, rescale_in_place
@@ -51,7 +51,7 @@ class Adaptive(Clipper):
     """
 
     value: Annotated[float | Tensor, POSITIVE] = 0.01
-    eps: Annotated[float, POSITIVE] = 1e-3
+    eps: Annotated[float, Range(0, LARGEST, above_low=True)] = 1e-3
     exclude: str | None = None
 
     changes_direction: ClassVar[bool] = True

@@ -5,10 +5,11 @@ import torch, so settings can be checked without it.
 """
 
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import inf, isfinite, isinf, nan
 from numbers import Real
+from typing import Any
 
-from gradclip.errors import ClippingError
+from gradclip.errors import ClippingError, GradclipError
 from gradclip.formatting import as_float
 
 
@@ -26,7 +27,7 @@ class Range:
 
     Example:
         >>> str(Range(0, 1, below_high=True)), str(Range(0, 100))
-        ('at least 0 and below 1', 'from 0 to 100')
+        ('a number at least 0 and below 1', 'a number from 0 to 100')
     """
 
     low: float = -inf
@@ -36,21 +37,42 @@ class Range:
     whole: bool = False
     infinite: bool = False
 
-    def check(self, name: str, value: object) -> None:
-        """Check that a value is a number in this range.
+    def check(self, name: str, value: object, error: type[GradclipError] = ClippingError) -> Any:
+        """Return a number in this range as a plain float, or as a plain integer if the range is of whole numbers.
+
+        Args:
+            name: name of the argument, for the message.
+            value: the value received.
+            error: the exception to raise.
 
         Raises:
-            ClippingError: it is not; the text has the argument, the value received and what is allowed.
+            GradclipError: the value is not such a number; the exception is of the given class.
 
         Example:
             >>> POSITIVE.check("value", -1.0)
             Traceback (most recent call last):
-            gradclip.errors.ClippingError: value: got -1.0; must be above 0
+            gradclip.errors.ClippingError: value: got -1.0; must be a number above 0
         """
-        if not isinstance(value, Real):
-            raise ClippingError(f"{name}: got {value!r}; must be {self}")
-        if not self._contains(as_float(value)):
-            raise ClippingError(f"{name}: got {value}; must be {self}")
+        is_real = isinstance(value, Real) and not isinstance(value, bool)
+        number = as_float(value) if is_real else nan
+        if isinf(number) and number != value:
+            raise error(f"{name}: got an integer larger than any float; must be {self}")
+        if not self._contains(number):
+            raise error(f"{name}: got {value if is_real else repr(value)}; must be {self}")
+        return int(number) if self.whole else number
+
+    def check_optional(self, name: str, value: object, error: type[GradclipError] = ClippingError) -> Any:
+        """Return None unchanged, and any other value as :meth:`check` does.
+
+        Args:
+            name: name of the argument, for the message.
+            value: the value received.
+            error: the exception to raise.
+
+        Raises:
+            GradclipError: the value is neither None nor such a number; the exception is of the given class.
+        """
+        return None if value is None else self.check(name, value, error)
 
     def _contains(self, value: float) -> bool:
         high_enough = value > self.low if self.above_low else value >= self.low
@@ -61,17 +83,19 @@ class Range:
         if self.whole:
             return f"a whole number from {self.low:.0f} " + (f"to {self.high:.0f}" if isfinite(self.high) else "on")
         if not (self.above_low or self.below_high):
-            return f"from {self.low:g} to {self.high:g}"
+            return f"a number from {self.low:g} to {self.high:g}"
         lower = f"above {self.low:g}" if self.above_low else f"at least {self.low:g}"
         upper = f"below {self.high:g}" if self.below_high else f"at most {self.high:g}"
         ends = [text for text, end in ((lower, self.low), (upper, self.high)) if isfinite(end)]
-        return " and ".join(ends)
+        return f"a number {' and '.join(ends)}"
 
 
+LARGEST = 3.4e38  # just below the largest float32
 POSITIVE = Range(low=0, above_low=True)
 AT_LEAST_1 = Range(low=1, infinite=True)
 AT_MOST_0 = Range(high=0)
 DECAY_RATE = Range(low=0, high=1, below_high=True)  # fraction of an old average that is kept at each step
 PERCENTILE = Range(low=0, high=100)
 COUNT = Range(low=1, high=2**31 - 1, whole=True)
+COUNT_OR_ZERO = Range(low=0, high=2**31 - 1, whole=True)
 FIXED = "fixed"  # marks a number that selects the computation or the size of the state: all stacked replicas share it

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import Range
+from gradclip.clipping.arguments import FIXED, Range
 from gradclip.clipping.rescaling import copy_into, rescale, rescale_in_place
 from gradclip.errors import ClippingError
 from gradclip.norms.tensors import global_norm
@@ -43,7 +43,7 @@ class Clipper(ABC):
     A new clipper is a frozen dataclass with a :meth:`transform`. If it multiplies gradients by coefficients, it is a
     :class:`Rescaler` with :meth:`~Rescaler.coefficients` instead. If it keeps a state between steps, it also has an
     :meth:`init`. Training loops call :meth:`clip_in_place`, which a method may override to avoid a copy. The range of a
-    number is declared beside its type, and the constructor checks it. It does not check tensors, which hold one value
+    number is declared beside its type, and the constructor checks it. It does not read tensors, which hold one value
     per replica.
 
     Attributes:
@@ -83,7 +83,7 @@ class Clipper(ABC):
         tensor([0.6000, 0.8000]) True
         >>> Delayed(value=0.0)
         Traceback (most recent call last):
-        gradclip.errors.ClippingError: value: got 0.0; must be above 0
+        gradclip.errors.ClippingError: value: got 0.0; must be a number above 0
     """
 
     changes_direction: ClassVar[bool] = False
@@ -92,15 +92,18 @@ class Clipper(ABC):
     limits_when: ClassVar[Mapping[str, object]] = {}
 
     def __post_init__(self) -> None:
-        """Check the numbers of a dataclass.
+        """Check the numbers of a dataclass, and convert them to plain floats and integers.
 
         Raises:
-            ClippingError: a number is outside the range declared beside its type.
+            ClippingError: a number is outside the range declared beside its type, or a tensor is not a scalar.
         """
-        for name, (allowed, is_optional) in _ranges(type(self)).items():
+        for name, (allowed, is_optional, is_fixed) in _ranges(type(self)).items():
             value = getattr(self, name)
-            if not (isinstance(value, Tensor) or (value is None and is_optional)):
-                allowed.check(name, value)
+            if isinstance(value, Tensor) and not is_fixed:
+                if value.ndim:
+                    raise ClippingError(f"{name}: got a tensor of shape {[*value.shape]}; must be a scalar")
+            elif value is not None or not is_optional:
+                object.__setattr__(self, name, allowed.check(name, value))  # the dataclass is frozen
 
     def init(self, parameters: Gradients) -> State:
         """Return the state before the first step; empty for a method without a state.
@@ -163,14 +166,14 @@ class Clipper(ABC):
 
 
 @cache
-def _ranges(kind: type[Clipper]) -> dict[str, tuple[Range, bool]]:
-    """Return the range of each numeric field of a class, and whether the field may also be None."""
+def _ranges(kind: type[Clipper]) -> dict[str, tuple[Range, bool, bool]]:
+    """Return the range of each numeric field of a class, whether it may be None, and whether replicas share it."""
     try:
         hints = get_type_hints(kind, include_extras=True)
     except NameError:  # the module imports a name for type checkers only
         hints = kind.__annotations__
     return {
-        name: (mark, type(None) in get_args(hint.__origin__))
+        name: (mark, type(None) in get_args(hint.__origin__), FIXED in hint.__metadata__)
         for name, hint in hints.items()
         for mark in getattr(hint, "__metadata__", ())
         if isinstance(mark, Range)

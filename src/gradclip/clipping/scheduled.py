@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gradclip.clipping.arguments import COUNT, POSITIVE
-from gradclip.clipping.base import Clipper, Gradients, State, device_of
+from gradclip.clipping.base import Clipper, Gradients, State, check_clipper, device_of
 from gradclip.errors import ClippingError, check_choice
 from gradclip.norms.tensors import wide_type
 
@@ -49,6 +49,7 @@ class Scheduled(Clipper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_clipper("clipper", self.clipper)
         if getattr(self.clipper, "value", None) is None:
             raise ClippingError(f"clipper: got {self.clipper}; must have a threshold called value")
         check_choice("shape", self.shape, get_args(Shape), ClippingError)

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import FIXED, POSITIVE, Range
+from gradclip.clipping.arguments import COUNT_OR_ZERO, FIXED, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale
 from gradclip.errors import ClippingError
@@ -56,7 +56,7 @@ class Spectral(Clipper):
     """
 
     value: Annotated[float | Tensor, POSITIVE]
-    exact: Annotated[int, Range(0, 2**31 - 1, whole=True), FIXED] = 1024
+    exact: Annotated[int, COUNT_OR_ZERO, FIXED] = 1024
 
     changes_direction: ClassVar[bool] = True
 

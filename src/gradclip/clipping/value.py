@@ -70,7 +70,7 @@ class Value(Clipper):
     def _clamp(self, gradient: Tensor) -> Tensor:
         if gradient.is_complex():
             return torch.view_as_complex(self._clamp(as_real(gradient)))
-        lower, upper = (_as_tensor(end, gradient) for end in self._ends())
+        lower, upper = (as_scalar(end, gradient) for end in self._ends())
         return gradient.clamp(lower, upper)
 
 
@@ -79,8 +79,8 @@ def _reaches(dtype: torch.dtype, end: float | Tensor) -> bool:
     return isinstance(end, Tensor) or abs(end) <= torch.finfo(dtype).max
 
 
-def _as_tensor(end: float | Tensor, gradient: Tensor) -> Tensor:
-    """Return a bound as a scalar of the gradient's type, infinite beyond its range.
+def as_scalar(end: float | Tensor, gradient: Tensor) -> Tensor:
+    """Return a bound as a scalar of the gradient's type, infinite beyond its range: torch would refuse it.
 
     It is created on the gradient's device, since a copy from the CPU would wait.
     """

@@ -128,6 +128,11 @@ class SeriesSettings(FileSettings):
     allow_gaps: bool
     day_first: bool | None = None
 
+    @property
+    def max_batch_size(self) -> int:
+        """Largest number of windows that fit in memory at the same time."""
+        return max(MAX_VALUES // self.window, 1)
+
 
 class TaskSettings(Settings):
     """Settings common to all synthetic sequence tasks."""
@@ -138,6 +143,11 @@ class TaskSettings(Settings):
     train_sequences: Size | None
     validation_sequences: Annotated[int, Field(ge=0, le=MAX_VALUES, multiple_of=100)] = 0
     test_sequences: Annotated[int, Field(ge=100, le=MAX_VALUES, multiple_of=100)]
+
+    @property
+    def max_batch_size(self) -> int:
+        """Largest number of sequences that fit in memory at the same time."""
+        return MAX_VALUES // self.length
 
     @model_validator(mode="after")
     def _fits_memory(self) -> "TaskSettings":
@@ -182,9 +192,18 @@ class RecallTask(ClassTask):
     values: Annotated[int, Field(ge=2, le=10_000)]
     positions: Size
 
+    @property
+    def max_batch_size(self) -> int:
+        """Largest number of one-hot sequences that fit in memory at the same time."""
+        return 10 * MAX_VALUES // self._numbers_per_sequence
+
+    @property
+    def _numbers_per_sequence(self) -> int:
+        return (self.length + 2 * self.positions) * (self.values + 2)  # one-hot
+
     @model_validator(mode="after")
     def _symbols_fit_memory(self) -> "RecallTask":
-        numbers = (self.length + 2 * self.positions) * (self.values + 2)  # per one-hot sequence
+        numbers = self._numbers_per_sequence
         for name in SEQUENCES:
             if (getattr(self, name) or 0) * numbers > 10 * MAX_VALUES:
                 allowed = f"its product with the {numbers} numbers per sequence must be at most {10 * MAX_VALUES}"

@@ -1,6 +1,8 @@
 """Upper limits of the numbers and texts in settings."""
 
-LARGEST = 3.4e38  # just below the largest float32
+from gradclip.clipping import arguments
+
+LARGEST = arguments.LARGEST
 LARGEST_RATE = 1e10  # learning rates and weight decays: their product, and a rate divided by 1e-16, fit in float32
 MAX_INTEGER = 2**31 - 1  # for integers that torch counts with
 MAX_SECONDS = 366 * 24 * 3600

@@ -85,6 +85,13 @@ class TrainConfig(Settings):
         return self
 
     @model_validator(mode="after")
+    def _batch_fits_memory(self) -> "TrainConfig":
+        most = getattr(self.data, "max_batch_size", self.trainer.batch_size)
+        if self.trainer.batch_size > most:
+            raise ValueError(f"trainer.batch_size: got {self.trainer.batch_size}; with these data at most {most}")
+        return self
+
+    @model_validator(mode="after")
     def _can_be_solved(self) -> "TrainConfig":
         if self.trainer.stop_when_solved and (self.module or not isinstance(self.data, TaskSettings)):
             what = f"data={self.data.name} has" if not self.module else "the metric of your own module has"

@@ -1,12 +1,15 @@
 """Settings of the options under ``conf/tracking``."""
 
 from typing import Annotated
+from urllib.parse import unquote
 
 from pydantic import Field, model_validator
 
 from gradclip.config.base import Count, Pattern, Seconds, Settings
 from gradclip.config.limits import MAX_SECONDS
 from gradclip.config.passwords import PASSWORD_REFUSED, has_password, parse_database_uri
+
+IN_MEMORY = (":memory:", "mode=memory", "vfs=memdb")  # parts of the address of an SQLite store without a file
 
 
 class TrackingSettings(Settings):
@@ -45,5 +48,6 @@ class TrackingSettings(Settings):
 
 
 def _names_a_file(uri: str) -> bool:
-    path = uri.partition("://")[2].partition("?")[0].lstrip("/")
-    return bool(path) and not uri.endswith("/") and ":memory:" not in uri and "mode=memory" not in uri
+    plain = unquote(uri).lower()  # SQLAlchemy reads %3Amemory%3A as :memory:
+    path = plain.partition("://")[2].partition("?")[0].lstrip("/")
+    return bool(path) and not plain.endswith("/") and not any(name in plain for name in IN_MEMORY)

@@ -13,6 +13,7 @@ from gradclip import keys
 from gradclip.arrays import Booleans, Floats, Integers
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.errors import DataError, did_you_mean, first_few
+from gradclip.formatting import printable
 from gradclip.telemetry.record import GradientRecord
 
 STEP, EPOCH, LEARNING_RATE = "step", "epoch", "learning_rate"
@@ -211,7 +212,9 @@ def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, 
     found = {name: column for name in ALIASES if (column := _find(name, shown, names.get(name))) is not None}
     for name, what, setting in ((STEP, "steps", "step_column"), (keys.GRAD_NORM, "gradient norms", "norm_column")):
         if name not in found:
-            raise DataError(f"log: got no column of {what}; name one of {first_few(columns)} with {setting}=...")
+            raise DataError(
+                f"log: got no column of {what}; name one of {first_few(map(printable, columns))} with {setting}=..."
+            )
     return found | dict(_find_layers(shown, names.get(f"{keys.GRAD_NORM}/*")))
 
 

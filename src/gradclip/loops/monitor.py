@@ -15,7 +15,6 @@ from torch.utils.hooks import RemovableHandle
 
 from gradclip.diagnosis.explosion import Explosion, explain
 from gradclip.diagnosis.remedy import Loop
-from gradclip.errors import TrainerError
 from gradclip.loops.finite_state import FiniteState
 from gradclip.loops.optimizers import (
     OptimizerParameters,
@@ -279,14 +278,3 @@ class OptimizerMonitor:
 
 CLIPPING: WeakValueDictionary[int, OptimizerMonitor] = WeakValueDictionary()
 """The monitors of the watches that clip, by ``id`` of the optimizer."""
-
-
-def check_intervals(**steps: int | None) -> None:
-    """Check that intervals, in steps, are at least 1; None is the default.
-
-    Raises:
-        TrainerError: an interval is less than 1.
-    """
-    for name, value in steps.items():
-        if value is not None and value < 1:
-            raise TrainerError(f"{name}: got {value}; must be at least 1")

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
+from gradclip.clipping.arguments import COUNT
 from gradclip.clipping.base import Clipper, check_clipper
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.diagnose import Diagnosis, diagnose
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
 from gradclip.loops.in_place import InPlaceClipper, effect_of
-from gradclip.loops.monitor import CLIPPING, OptimizerMonitor, check_intervals
+from gradclip.loops.monitor import CLIPPING, OptimizerMonitor
 from gradclip.loops.optimizers import Closure, closure_of, replace_closure, uncompiled
 from gradclip.loops.scaled_steps import ScaledSteps, check_unscaled
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
@@ -81,13 +82,16 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         updates_every: int | None = None,
         folder: str | Path = ".",
     ) -> None:
-        check_intervals(flush_every=flush_every, updates_every=updates_every)
+        self.flush_every = COUNT.check("flush_every", flush_every, TrainerError)
+        updates_every = COUNT.check_optional("updates_every", updates_every, TrainerError)
+        if not isinstance(folder, str | Path):
+            raise TrainerError(f"folder: got {folder!r}; must be the path of a folder")
         self.optimizer = unwrapped(optimizer)
         check_types(model, self.optimizer, scaler)
         check_whole_gradients(model)
         model = unwrapped_model(model)
         scaler = scaler or getattr(optimizer, "scaler", None)
-        self.flush_every, self.folder = flush_every, Path(folder)
+        self.folder = Path(folder)
         self._clipper = None
         if clipper is not None:
             check_clipper("clipper", clipper)

@@ -1,7 +1,6 @@
 """Gradients over the steps of a run: norms, largest elements, the clipping coefficient, and their distribution."""
 
 from collections.abc import Mapping
-from math import isqrt
 
 import numpy as np
 import pandas as pd
@@ -15,6 +14,7 @@ from gradclip.plots.style import (
     BLUE,
     ORANGE,
     RED,
+    bin_edges,
     integer_ticks,
     legend_below,
     log_axis_over_decades,
@@ -26,7 +26,6 @@ from gradclip.plots.style import (
 )
 from gradclip.telemetry.divergence import Divergence
 
-LEAST_BINS, MOST_BINS = 10, 50  # of a histogram; between them, the square root of the number of steps
 MARKED_STEPS = 60
 BEFORE = "before clipping"
 NORM_LABEL = "gradient norm (global L2)"
@@ -128,10 +127,7 @@ def plot_norm_histogram(
         return
     threshold = thresholds.get("norm", np.nan)
     fixed = np.nan if isinstance(threshold, np.ndarray) else threshold
-    bins = min(max(isqrt(finite.size), LEAST_BINS), MOST_BINS)
-    wide = spans_decades(finite)
-    edges = np.geomspace(finite.min(), finite.max(), bins + 1) if wide else np.histogram_bin_edges(finite, bins)
-    axes.hist(finite, bins=edges.tolist(), color=BLUE, alpha=0.75)
+    axes.hist(finite, bins=bin_edges(finite, in_ratios=spans_decades(finite)), color=BLUE, alpha=0.75)
     axes.set_xscale("log" if spans_decades([*finite, fixed]) else "linear")
     for percentile, style in PERCENTILES.items():
         value = float(np.percentile(finite, percentile))

@@ -1,6 +1,7 @@
 """Style of all figures: colours, axes and legends; saving of figures."""
 
 from collections.abc import Callable, Sequence
+from math import isqrt
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -51,6 +52,8 @@ STYLE: dict[Any, Any] = {
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
 PERCENT_ENDS = (-0.02, 1.02)  # limits of an axis of fractions, so that marks at 0% and 100% are whole
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
+CLOSE = 1e-9  # values that differ less, relative to their size, are drawn as equal
+LEAST_BINS, MOST_BINS = 10, 50  # of a histogram
 EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
 LEGEND_WIDTH, LEGEND_HANDLE = 90, 6  # in characters: the width below the axes, and that of a legend handle
 LEGEND_ROW = 0.21  # inches
@@ -198,6 +201,29 @@ def with_gaps(values: Sequence[float] | Floats) -> Floats:
     """Replace non-finite values with NaN, so that a curve has gaps there."""
     array = np.asarray(values, dtype=float)
     return np.where(np.isfinite(array), array, np.nan)
+
+
+def bin_edges(values: Floats, in_ratios: bool = False) -> list[float]:
+    """Return the edges of a histogram's bins.
+
+    There are as many bins as the square root of the number of values, but from 10 to 50: NumPy's own rules may choose
+    millions, or refuse values that differ only by rounding.
+
+    Args:
+        values: finite values, at least one.
+        in_ratios: whether the edges have equal ratios instead of equal differences; the values must then be above 0.
+
+    Example:
+        >>> len(bin_edges(np.array([1e20, 1e20])))
+        11
+    """
+    bins = min(max(isqrt(values.size), LEAST_BINS), MOST_BINS)
+    low, high = float(values.min()), float(values.max())
+    if in_ratios:
+        return [float(edge) for edge in np.geomspace(low, high, bins + 1)]
+    size = max(abs(low), abs(high))
+    margin = 0.0 if high - low > CLOSE * size else max(0.5, CLOSE * size)
+    return [float(edge) for edge in np.linspace(low - margin, high + margin, bins + 1)]
 
 
 def spans_decades(values: Sequence[float] | Floats) -> bool:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
 from gradclip.formatting import shortened
-from gradclip.plots.style import BLUE, GREY, SPLIT_COLORS
+from gradclip.plots.style import BLUE, GREY, SPLIT_COLORS, bin_edges
 from gradclip.scores import Split
 
 MAX_NUMBERED_CLASSES = 12  # with more classes, the counts in the cells would be illegible
@@ -29,7 +29,7 @@ def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None
     """
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw={"hspace": 0.12})
     train = rows["train"]
-    bins = np.histogram_bin_edges(np.concatenate([*rows.values()]), bins="auto").tolist()
+    bins = bin_edges(np.concatenate([*rows.values()]))
     for split, target in sorted(rows.items(), key=lambda kind: -len(kind[1])):  # the smallest in front
         top.hist(target, bins=bins, color=SPLIT_COLORS[split], alpha=0.65, label=f"{split} ({len(target)} rows)")
     top.set(title=f"Target: mean {train.mean():.3g}, standard deviation {train.std():.3g} (train)", ylabel="rows")

@@ -30,11 +30,15 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
     """Refuse the folder of another multirun, whose jobs would mix with ours; the same multirun may be repeated.
 
     Raises:
-        ConfigError: the folder holds another multirun, or writes that the store has not accepted yet.
+        ConfigError: the folder holds another multirun, writes that the store has not accepted yet, or a file that has
+            the name of a job's folder.
     """
+    got = f"hydra.sweep.dir: got {str(folder)!r}"
+    for path in folder.iterdir():
+        if path.name.isdecimal() and not path.is_dir():
+            raise ConfigError(f"{got}; {path.name} in it is a file, and a job needs a folder of this name")
     if not (folder / MULTIRUN_FILE).exists():
         return
-    got = f"hydra.sweep.dir: got {str(folder)!r}"
     if multirun_name(_typed_in(folder)) != multirun_name(typed):
         raise ConfigError(f"{got}; another multirun wrote to this folder; choose another folder")
     if unsent_below(folder):

@@ -10,7 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from gradclip.config.error_messages import USER_ERRORS
-from gradclip.errors import Interrupted, StackingError, disk_errors
+from gradclip.errors import Interrupted, StackingError, disk_errors, memory_errors
 from gradclip.formatting import counted, signal_name
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining, keep_freed_memory
@@ -83,14 +83,14 @@ def _stack(jobs: Sequence[Job], multirun: Path, bar: Any) -> StackedTraining:
 def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) -> None:
     """Train, and write each run when its training ends; an error does not stop the other groups."""
     try:
-        with disk_errors(jobs[0].folder.parent):
+        with disk_errors(jobs[0].folder.parent), memory_errors("hydra.launcher.replicas"):
             for ended in training.run():
                 runs.end(((jobs[index].number, result) for index, result in ended), training.end_time)
     except Interrupted as stop:
         reason = f"stopped by {signal_name(stop.signal)} after step {training.steps}"
         _end(runs.abandon("KILLED"), "stopped", reason)
     except Exception as error:
-        if not isinstance(error, USER_ERRORS):  # a bug or too little memory
+        if not isinstance(error, USER_ERRORS):  # a bug
             traceback.print_exc()
         _end(runs.abandon("FAILED"), "failed", failure_reason(error))
 

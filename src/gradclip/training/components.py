@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import mul
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,6 +23,8 @@ from gradclip.callbacks.random_state import RandomState
 from gradclip.callbacks.trainer_checks import callbacks_of, check_whole_gradients
 from gradclip.config.base import OwnClass
 from gradclip.config.data import OwnDataSettings
+from gradclip.config.limits import MAX_VALUES
+from gradclip.config.model import MLPModel
 from gradclip.config.schema import TrainConfig
 from gradclip.config.training import LossSettings
 from gradclip.data.base import TrainingData
@@ -138,8 +141,17 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
 
 
 def find_network_arguments(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
-    """Return the arguments of :func:`gradclip.models.build.build_network`."""
+    """Return the arguments of :func:`gradclip.models.build.build_network`.
+
+    Raises:
+        ModelError: the widths of an MLP and the shapes of the data make layers that do not fit in memory.
+    """
     model = config.parts.model
+    if isinstance(model, MLPModel):
+        sizes = [data.shape.example[-1], *model.widths, data.shape.outputs[-1]]
+        if sum(map(mul, sizes, sizes[1:])) > MAX_VALUES:
+            ends = f"{sizes[0]} inputs and {sizes[-1]} outputs"
+            raise ModelError(f"model.widths: got {model.widths}; with {ends}, at most {MAX_VALUES} weights are allowed")
     return {
         "target": model.target,
         "settings": model.arguments if isinstance(model, OwnClass) else model.model_dump(exclude={"target"}),

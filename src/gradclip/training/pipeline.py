@@ -9,7 +9,7 @@ from gradclip.callbacks.checkpoints import Checkpoints
 from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.interruption import Interruption
 from gradclip.callbacks.trainer_checks import callbacks_of
-from gradclip.errors import Interrupted, TrackingError, disk_errors
+from gradclip.errors import Interrupted, TrackingError, disk_errors, memory_errors
 from gradclip.models.module import SupervisedModule
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.logger import RunLogger
@@ -46,7 +46,8 @@ def train(job: Job) -> Result:
         GradclipError: data, network, trainer or store cannot be used.
         Interrupted: Ctrl-C or SIGTERM stopped the training; its progress is saved and the run is closed.
     """
-    with Interruption(job.stop_file) as interruption, disk_errors(job.folder):
+    smaller = "trainer.batch_size, network or data set"
+    with Interruption(job.stop_file) as interruption, disk_errors(job.folder), memory_errors(smaller):
         components = build_components(job.config, job.folder, job.is_main)
         run = open_run(job, components) if job.is_main and job.config.tracking.uri else None
         try:

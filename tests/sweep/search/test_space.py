@@ -21,6 +21,7 @@ def read(*typed: str) -> Space:
         ("tag(log,int(interval(1,10)))", IntDistribution(1, 10, log=True)),
         ("range(1,10,3)", IntDistribution(1, 7, step=3)),
         ("range(10,1,-3)", IntDistribution(4, 10, step=3)),
+        ("range(0,4000000000)", IntDistribution(0, 3999999999)),
         ("range(0.5,2,0.5)", CategoricalDistribution(["0.5", "1.0", "1.5"])),
         ("choice(norm,value)", CategoricalDistribution(["norm", "value"])),
         ("norm,value", CategoricalDistribution(["norm", "value"])),

@@ -85,9 +85,10 @@ def _distribution(name: str, override: Override) -> BaseDistribution:
         if isinstance(sweep, IntervalSweep):
             kind = IntDistribution if isinstance(sweep.start, int) else FloatDistribution
             return kind(sweep.start, sweep.end, log="log" in sweep.tags)
-        steps = list(sweep.range()) if isinstance(sweep, RangeSweep) else []
-        if steps and all(isinstance(step, int) for step in steps):
-            return IntDistribution(min(steps), max(steps), log="log" in sweep.tags, step=abs(sweep.step))
+        steps = sweep.range() if isinstance(sweep, RangeSweep) else None
+        if isinstance(steps, range) and steps:
+            low, high = sorted((steps[0], steps[-1]))
+            return IntDistribution(low, high, log="log" in sweep.tags, step=abs(sweep.step))
         return CategoricalDistribution(list(override.sweep_string_iterator()))
     except ValueError as error:
         allowed = "the lower end must come first; on a log scale, it must be above 0, with steps of 1"

@@ -6,7 +6,7 @@ import re
 import warnings
 from collections import defaultdict
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -32,6 +32,7 @@ from gradclip.tracking.backend.database import (
     is_read_only,
     sqlite_file,
 )
+from gradclip.tracking.backend.deadline import within
 from gradclip.tracking.backend.retry_budget import RetryBudget
 from gradclip.tracking.records import Call, Store, now
 from gradclip.tracking.views import view_tags
@@ -90,8 +91,8 @@ class Connection:
             with FileLock(f"{database or self.store.artifacts}.lock"):
                 if database:
                     is_file(database)
-                    create_sqlite(database, self.store.artifacts)
-                    check_writable(database)
+                    create_sqlite(database, self.store.artifacts, self.store.retry_seconds)
+                    check_writable(database, self.store.retry_seconds)
                 else:
                     check_database(self.uri)
                 experiment_id = self._find_or_create_experiment(location)
@@ -232,8 +233,10 @@ def download(repository: ArtifactRepository, name: str, folder: str, max_bytes: 
 def _check_server(uri: str) -> None:
     login = read_mlflow_creds()
     auth = (login.username, login.password or "") if login.username else None
+    ask = partial(requests.get, f"{uri.rstrip('/')}/health", auth=auth, timeout=SERVER_TIMEOUT)
     try:
-        requests.get(f"{uri.rstrip('/')}/health", auth=auth, timeout=SERVER_TIMEOUT).raise_for_status()
-    except requests.RequestException as error:
-        reason = type(error).__name__ if error.response is None else error.response.status_code
+        within(SERVER_TIMEOUT, ask).raise_for_status()
+    except (requests.RequestException, TimeoutError) as error:
+        response = getattr(error, "response", None)
+        reason = type(error).__name__ if response is None else response.status_code
         raise AbsentStoreError(f"tracking.uri: got {uri!r}; no MLflow server answers there ({reason})") from error

@@ -18,7 +18,7 @@ from gradclip.errors import TrackingError
 from gradclip.tracking.files import replace
 
 MIN_FREE_SPACE = 1_000_000  # bytes that the tables of a new SQLite file may take
-SQLITE_TIMEOUT = 60.0  # seconds to wait for another process that is writing
+MIN_LOCKED_SECONDS = 5.0  # to wait for another process that is writing, even if retries may take less
 ANALYZED_ROWS = 1000  # rows of each index that SQLite samples
 log = logging.getLogger(__name__)
 STORE_ERRORS = (MlflowException, SQLAlchemyError, sqlite3.Error, OSError)  # requests' errors are OSErrors
@@ -52,7 +52,7 @@ def is_file(database: str) -> bool:
     return path.exists()
 
 
-def create_sqlite(database: str, artifacts: str) -> None:
+def create_sqlite(database: str, artifacts: str, retry_seconds: float) -> None:
     """Create an SQLite file with all of MLflow's tables or none; an existing file with the tables stays as it is.
 
     The tables are created in a temporary file, which is then renamed: MLflow cannot complete a file whose creation was
@@ -62,6 +62,7 @@ def create_sqlite(database: str, artifacts: str) -> None:
         database: path of the file.
         artifacts: artifact folder of MLflow's default experiment; MLflow would use the current folder and write it into
             SQL without escaping.
+        retry_seconds: how long to wait while another process locks the file.
 
     Raises:
         OSError: the disk is full or read-only.
@@ -70,7 +71,7 @@ def create_sqlite(database: str, artifacts: str) -> None:
     path = Path(database)
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and path.stat().st_size:
-        if not _is_incomplete(database):
+        if not _is_incomplete(database, retry_seconds):
             return
         kept = path.with_name(f"{path.name}.incomplete")
         log.error(f"{path}: its creation was interrupted; it is kept as {kept.name}, and a new store is created")
@@ -90,20 +91,24 @@ def create_sqlite(database: str, artifacts: str) -> None:
             leftover.unlink()
 
 
-def _is_incomplete(database: str) -> bool:
+def _is_incomplete(database: str, retry_seconds: float) -> bool:
     """Return whether a file has no tables, or lacks the schema version, which MLflow writes last."""
-    with closing(sqlite3.connect(database, timeout=SQLITE_TIMEOUT)) as connection:
+    with closing(_connect(database, retry_seconds)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
         if "alembic_version" in tables and connection.execute("SELECT count(*) FROM alembic_version").fetchone()[0]:
             return False
         return not tables or "experiments" in tables or "alembic_version" in tables
 
 
-def check_writable(database: str) -> None:
+def check_writable(database: str, retry_seconds: float) -> None:
     """Open the file for writing; MLflow would retry for minutes."""
-    with closing(sqlite3.connect(database, timeout=SQLITE_TIMEOUT)) as connection:
+    with closing(_connect(database, retry_seconds)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
+
+
+def _connect(database: str, retry_seconds: float) -> sqlite3.Connection:
+    return sqlite3.connect(database, timeout=max(retry_seconds, MIN_LOCKED_SECONDS))
 
 
 def check_database(uri: str) -> None:
