@@ -152,6 +152,24 @@ def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
     assert "1 seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
 
 
+def test_a_grid_that_is_mostly_empty_is_not_drawn(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for value in (1, 2, 3):
+        write_run(store, value, 0, {"clip.value": str(value), "optimizer.lr": str(value / 10)})
+    compare(store, "tags.clip LIKE 'norm%'", tmp_path / "out")
+    assert not (tmp_path / "out/figures/heat_map.png").exists()
+
+
+def test_commands_can_be_copied_from_the_markdown(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for value in ("1.0", "3.0", "10.0"):
+        tags = {keys.COMMAND: f"python src/train.py clip=norm clip.value={value} data.scale_target=standard"}
+        write_run(store, 30 / float(value), 0, {"clip.value": value}, tags=tags)
+    compare(store, None, tmp_path, draw=False)
+    command = "python src/train.py -m hydra/launcher=vectorized clip=norm clip.value=30,100 data.scale_target=standard"
+    assert f"\n\n    {command}" in (tmp_path / "comparison.md").read_text()
+
+
 def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: Path) -> None:
     family = compare(store, parent_of(store), tmp_path, draw=False)
     ids = [run.run_id for run in family.selection.runs]

@@ -32,6 +32,7 @@ EXPLODING = np.where(STEPS < 60, 10.0 ** (STEPS / 4), np.inf)
 EXPLODING[80:] = np.nan
 NAMES = ("network.embedding.weight", "network.a.part.with.a.rather.long.name.weight", "network.output.bias")
 LAYERS = random.uniform(0.5, 2.0, (100, 3)) * [0.01, 1.0, 100.0]
+WORDS = "schedule=warmup_cosine batch_size=32 loss=huber number=1"  # three lines of a row's label
 LONG = "inputs_and_target_scaled wd=0.1 optimizer=adam lr=0.12345678"  # the longest label that a group can have
 NONE = np.full(3, np.nan)
 
@@ -201,6 +202,10 @@ FIGURES = {
             GroupScores("none", 2, np.empty(0), 3),
         ],
     ),
+    "scores of groups with three lines, over two decades": partial(
+        scores, groups=[GroupScores(WORDS, number, random.uniform(1.4, 80.0, 9), 0) for number in range(12)],
+        title="final/mse_validation of each run, best 20 of 30 groups",
+    ),
     "scores, all diverged": partial(scores, groups=[GroupScores("none", 0, np.empty(0), 3)]),
     "scores that are accuracies": partial(
         scores, groups=[GroupScores("norm=1.0", 0, np.array([0.01, 0.9]), 0)], is_fraction=True
@@ -220,6 +225,10 @@ FIGURES = {
         title="Learning curves",
         is_fraction=False,
     ),
+    "learning curves of one epoch": partial(
+        plot_learning_curves, bands=[LearningBand("norm=1.0", 0, STEPS[:1], np.ones((1, 3)))],
+        score="mse/test", title="Learning curves", is_fraction=False,
+    ),
     "norm ranges": partial(
         plot_norm_ranges,
         ranges=[
@@ -235,6 +244,18 @@ FIGURES = {
     "thresholds of accuracies": partial(
         thresholds, lines=[ACCURATE, ACCURATE], unclipped=[], edge=None, is_fraction=True
     ),
+    "thresholds of many methods": partial(
+        thresholds, lines=[replace(LINE, label=f"method {number}") for number in range(12)], edge=None
+    ),
+    "thresholds, many within a decade": partial(
+        thresholds, edge=None,
+        lines=[
+            replace(
+                LINE, threshold=np.linspace(1.0, 3.0, 11), numbers=[*range(11)], scores=[STEADY[:5]] * 11,
+                quartiles=np.ones((11, 3)), diverged=np.zeros(11), test_medians=np.full(11, np.nan),
+            )
+        ],
+    ),
     "thresholds, all diverged": partial(thresholds, lines=[ALL_DIVERGED], edge=None),
     "grid": partial(
         plot_grid,
@@ -244,11 +265,26 @@ FIGURES = {
         ),
         score="final/mse_test",
     ),
+    "grid of many values": partial(
+        plot_grid,
+        grid=Grid(
+            ("clip.value", "optimizer.lr"), [*np.geomspace(0.001, 1, 8)], [*np.geomspace(0.1, 1000, 12)],
+            10 ** random.uniform(0, 30, (8, 12)), np.zeros((8, 12), bool),
+        ),
+        score="final/mse_test",
+    ),
     "grid, all diverged": partial(
         plot_grid, grid=Grid(("a", "b"), [1.0, 2.0], [1.0, 2.0], np.full((2, 2), np.nan), np.ones((2, 2), bool)),
         score="final/mse_test",
     ),
     "search": partial(plot_search, trials=TRIALS, settings=SETTINGS),
+    "search among methods with long names": partial(
+        plot_search, trials=TRIALS,
+        settings=[
+            *SETTINGS[:2],
+            SearchedSetting("clip", np.arange(4.0), ("parameter_norm", "stabilize", "norm_value", "zscore"), False),
+        ],
+    ),
 }  # fmt: skip
 
 

@@ -13,12 +13,11 @@ from gradclip.compare.statistics import FEWEST_RUNS, Estimate
 from gradclip.compare.summary import MAX_COMPARED_GROUPS, OUTCOMES, SIGNIFICANCE_LEVEL, Comparison, GroupSummary, Pair
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.errors import first_few
-from gradclip.formatting import CODE, Table, counted
+from gradclip.formatting import CODE, Table, counted, format_value
 from gradclip.program import command_line
 from gradclip.terminal import console, print_lines, print_tables
 
 WIDE = 100  # characters; a narrower terminal gets one column less
-LARGE = 100  # from this value on, numbers have no decimals
 ON_TEST = "median on test"
 MAX_NAMED = 3  # groups named in a sentence; further ones are counted
 
@@ -39,7 +38,8 @@ def legend_tables(comparison: Comparison) -> list[Table]:
 def short_table(comparison: Comparison, width: int) -> Table:
     """Return the table for a terminal of this width: the best groups, each with its test against the best one."""
     metric, shown = comparison.metric, comparison.summaries[:MAX_COMPARED_GROUPS]
-    columns = _first_columns(shown) | {"median (95%)": [format_estimate(one.median, metric) for one in shown]}
+    medians = [format_estimate(one.median, metric) for one in shown]
+    columns = _first_columns(shown) | {f"median{' (95%)' if any('(' in one for one in medians) else ''}": medians}
     if metric.reported:
         columns[ON_TEST] = [format_error(one.test_median.value, metric) for one in shown if one.test_median]
     if any(one.count("diverged") for one in shown):
@@ -69,7 +69,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def group_table(comparison: Comparison) -> Table:
-    """Return a table with one row per group and 95% intervals in brackets."""
+    """Return a table with one row per group and 95% intervals in parentheses."""
     metric, groups = comparison.metric, comparison.summaries
     columns = _first_columns(groups) | {
         "median": [format_estimate(one.median, metric) for one in groups],
@@ -114,11 +114,6 @@ def format_error(error: float, metric: Metric) -> str:
         '1500'
     """
     return "diverged" if isinf(error) else format_value(metric.to_value(error))
-
-
-def format_value(value: float) -> str:
-    """Format a value of a metric."""
-    return f"{value:.0f}" if LARGE <= abs(value) < 1e6 else f"{value:#.3g}"
 
 
 def format_outcome(summary: GroupSummary, outcome: str) -> str:
@@ -234,7 +229,7 @@ def _caveats(comparison: Comparison) -> list[str]:
 def methods_note(comparison: Comparison) -> str:
     """Return a paragraph that names the statistical method of every number."""
     intervals = (
-        "95% confidence intervals are in brackets. Median: exact, between two order statistics. Interquartile mean: "
+        "95% confidence intervals are in parentheses. Median: exact, between two order statistics. Interquartile mean: "
         f"percentile bootstrap over runs. Both need at least {FEWEST_RUNS} runs. Proportions: Wilson."
     )
     worst = "A diverged run ranks below every other run."
