@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gradclip import keys
-from gradclip.compare.comparison import compare, group_frame
+from gradclip.compare.comparison import compare, group_frame, write_tables
 from gradclip.compare.report import format_estimate, tables, verdicts
 from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.records import Parent, Store
@@ -161,12 +161,9 @@ def test_a_grid_that_is_mostly_empty_is_not_drawn(tmp_path: Path) -> None:
 
 
 def test_commands_can_be_copied_from_the_markdown(tmp_path: Path) -> None:
-    store = make_store(tmp_path)
-    for value in ("1.0", "3.0", "10.0"):
-        tags = {keys.COMMAND: f"python src/train.py clip=norm clip.value={value} data.scale_target=standard"}
-        write_run(store, 30 / float(value), 0, {"clip.value": value}, tags=tags)
-    compare(store, None, tmp_path, draw=False)
-    command = "python src/train.py -m hydra/launcher=vectorized clip=norm clip.value=30,100 data.scale_target=standard"
+    typed = "data.scale_target=standard"
+    write_tables(tmp_path, compared([ended_run(30 / value, 0, typed, clip__value=str(value)) for value in (1, 3, 10)]))
+    command = f"python src/train.py -m hydra/launcher=vectorized clip=norm {typed} clip.value=30,100 seed=0"
     assert f"\n\n    {command}" in (tmp_path / "comparison.md").read_text()
 
 

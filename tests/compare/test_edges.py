@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from gradclip import keys
 from gradclip.compare.edges import Edge, edge_lines, edges
 from gradclip.compare.grouping import group_runs
 from tests.support.comparisons import by_threshold, compared, first_seed
@@ -26,6 +27,13 @@ def test_the_smallest_value_is_an_edge_and_the_command_keeps_the_seeds() -> None
         "The best group has the smallest threshold tried (0.1). Try 0.03 and 0.01:",
         f"    {TRAIN} clip.value=0.03,0.01 seed=7,8",
     ]
+
+
+def test_a_threshold_that_clipped_nothing_is_no_edge() -> None:
+    runs = by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]})
+    unclipped = [replace(run, metrics=run.metrics | {keys.GRAD_CLIP_FRACTION: 0.0}) for run in runs]
+    assert edge_lines(compared(runs))
+    assert edge_lines(compared(unclipped)) == []
 
 
 @pytest.mark.parametrize(

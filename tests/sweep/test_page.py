@@ -42,7 +42,7 @@ def test_a_command_can_be_copied_from_the_description() -> None:
     answer = Answer(["Best: norm_value.", "Repeat it:", command], run_table([]))
     lines = page_of(answer, [], "", None).tags[keys.DESCRIPTION].split("\n\n")
     assert lines[0] == "**Best: norm&#95;value.**"
-    assert lines[-2:] == ["Repeat it:", command]
+    assert [line.strip("\n") for line in lines[-2:]] == ["Repeat it:", command]
 
 
 def test_the_description_fits_in_a_tag() -> None:

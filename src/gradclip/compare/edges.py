@@ -53,6 +53,8 @@ def edges(comparison: Comparison) -> list[Edge]:
         tried, value = {value for value in values if 0 < value < inf}, parse_number(best.get(name))
         if len(tried) >= FEWEST_VALUES and value in {min(tried), max(tried)}:
             found.append(Edge(name, value, value == max(tried)))
+    if comparison.best.clip_fraction == 0:  # larger thresholds would not clip either
+        return [edge for edge in found if edge.setting == "optimizer.lr" or not edge.is_largest]
     return found
 
 

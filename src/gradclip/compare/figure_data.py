@@ -138,7 +138,7 @@ def norm_range(number: int, summary: GroupSummary) -> NormRange:
 
 
 def median_grid(summaries: Sequence[GroupSummary]) -> Grid | None:
-    """Return the groups as a grid; None unless they differ in exactly two numeric settings and fill at least half of it."""
+    """Return the groups as a grid; None unless they differ in two numeric settings and fill at least half of it."""
     names = sorted({name for summary in summaries for name in summary.group.settings})
     points = np.array([[parse_number(summary.group.settings.get(name)) for name in names] for summary in summaries])
     if len(names) != 2 or np.isnan(points).any():

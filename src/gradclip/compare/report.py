@@ -81,7 +81,7 @@ def group_table(comparison: Comparison) -> Table:
         if any(one.count(outcome) for one in groups):
             columns[outcome] = [format_outcome(one, outcome) for one in groups]
     if metric.curve:
-        columns[f"epochs to {format_value(comparison.target)}"] = [
+        columns[f"epochs to {format_score_value(comparison.target, metric)}"] = [
             format_epochs(one.epochs_to_target) for one in groups
         ]
     columns["clipped"] = [format_fraction(one.clip_fraction) for one in groups]
@@ -113,7 +113,12 @@ def format_error(error: float, metric: Metric) -> str:
         >>> format_error(-1500.0, Metric("final/reward", sign=-1, curve="reward"))
         '1500'
     """
-    return "diverged" if isinf(error) else format_value(metric.to_value(error))
+    return "diverged" if isinf(error) else format_score_value(metric.to_value(error), metric)
+
+
+def format_score_value(value: float, metric: Metric) -> str:
+    """Format a value of a metric, a fraction in percent."""
+    return f"{value:.1%}" if metric.is_fraction else format_value(value)
 
 
 def format_outcome(summary: GroupSummary, outcome: str) -> str:
