@@ -95,7 +95,7 @@ def test_the_interval_of_a_score_where_higher_is_better_runs_upwards() -> None:
     found = compared(runs)
     (row,) = group_frame(found).to_dict("records")
     assert (row["median_low"], row["median"], row["median_high"]) == (0.0, 0.25, 0.5)
-    assert format_estimate(found.summaries[0].median, found.metric) == "0.250 (0.00 to 0.500)"
+    assert format_estimate(found.summaries[0].median, found.metric) == "25.0% (0.0% to 50.0%)"
 
 
 def test_curves_target_and_files_use_the_validation_rows(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from gradclip.formatting import CODE, parse_number
 
 SCALES = {"clip.value": "threshold", "clip.norm": "threshold of the norm", "optimizer.lr": "learning rate"}
 FEWEST_VALUES = 3  # with fewer values, nearly every one is at an edge
+NEARLY_NONE = 0.005  # fraction of clipped steps that is printed as 0%
 PERCENTILE_METHODS = {"auto"}  # their threshold is a percentile, which ends at 100
 
 
@@ -53,7 +54,7 @@ def edges(comparison: Comparison) -> list[Edge]:
         tried, value = {value for value in values if 0 < value < inf}, parse_number(best.get(name))
         if len(tried) >= FEWEST_VALUES and value in {min(tried), max(tried)}:
             found.append(Edge(name, value, value == max(tried)))
-    if comparison.best.clip_fraction == 0:  # larger thresholds would not clip either
+    if comparison.best.clip_fraction < NEARLY_NONE:  # larger thresholds would change nothing
         return [edge for edge in found if edge.setting == "optimizer.lr" or not edge.is_largest]
     return found
 
