@@ -143,11 +143,14 @@ def test_accuracies_are_equally_good_if_their_fractions_of_wrong_predictions_are
 
 
 def test_the_command_for_advice_is_printed_if_every_group_diverged() -> None:
-    first, purpose, command, *_ = verdicts(compared(by_threshold({"1.0": [nan] * 2, "5.0": [nan] * 2})))
+    found = compared(by_threshold({"1.0": [nan] * 2, "5.0": [nan] * 2}))
+    first, purpose, command, *others = verdicts(found)
     assert first.endswith("none of these settings works.")  # the title of the multirun's page in MLflow
     assert purpose == "To find one that does:"
     assert command.startswith("    python src/advise.py ")
     assert "run=" in command
+    assert not any("equally good" in line for line in others)
+    assert "p vs best" not in short_table(found, width=120).columns
 
 
 def test_groups_with_fewer_seeds_are_counted() -> None:
