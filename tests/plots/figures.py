@@ -106,6 +106,10 @@ FIGURES = {
     "predictions of a target with a long name": partial(
         plot_predictions, target=STEADY, predicted=STEADY, unit="flow_of_the_river_at_the_old_bridge_" * 5, title="P"
     ),
+    "predictions of a tiny target with a long name": partial(
+        plot_predictions, target=STEADY * 1e-6, predicted=STEADY * 1e-6, unit="level_of_the_river_at_the_old_" * 2,
+        title="P",
+    ),
     "confusion": partial(
         plot_confusion, counts=np.array([[90, 10], [20, 80]]), names=("0", "1"), title="Predictions"
     ),

@@ -57,6 +57,13 @@ def test_tick_labels_do_not_overlap(drawn, name):
             assert all(before[1] <= after[0] for before, after in pairwise(ends))
 
 
+def test_a_power_of_ten_is_beside_the_label(drawn):
+    (axes,) = drawn["predictions of a tiny target with a long name"].axes
+    power = axes.xaxis.get_offset_text()
+    assert power.get_text()
+    assert axes.xaxis.label.get_window_extent().x1 < power.get_window_extent().x0
+
+
 def test_no_figure_has_red_beside_green(drawn):
     pure = {"red", "green", "#ff0000", "#008000", "C2", "C3"}
     used = {line.get_color() for figure in drawn.values() for axes in figure.axes for line in axes.get_lines()}

@@ -53,6 +53,7 @@ PERCENT_ENDS = (-0.02, 1.02)  # limits of an axis of fractions, so that marks at
 FEW_DECADES = 300.0  # an axis up to this ratio may have a single power of ten
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
 EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
+BESIDE_POWER = 0.85  # width of a label, as a fraction of the axes, that leaves room for a text such as 1e-6 beside it
 ROW_LENGTH = 70  # characters of all tick labels that fit side by side
 LEGEND_WIDTH, LEGEND_HANDLE = 90, 6  # in characters: the width below the axes, and that of a legend handle
 LEGEND_ROW = 0.21  # inches
@@ -96,8 +97,10 @@ def shorten_labels(figure: Figure) -> None:
     for axes in figure.axes:
         cell = axes.get_subplotspec()
         panel = figure.bbox if cell is None else cell.get_position(figure).transformed(figure.transFigure)
-        for text in (axes.xaxis.label, *(child for child in axes.get_children() if isinstance(child, Text))):
+        for text in (child for child in axes.get_children() if isinstance(child, Text)):
             _shorten(text, text.get_window_extent().width, panel.width)
+        room = panel.width * BESIDE_POWER  # its right end is where a power of ten of all ticks may be
+        _shorten(axes.xaxis.label, axes.xaxis.label.get_window_extent().width, room)
         middle = (panel.y0 + panel.y1) / 2
         room = 2 * min(middle, figure.bbox.height - middle)  # a vertical label may be longer than a low panel
         _shorten(axes.yaxis.label, axes.yaxis.label.get_window_extent().height, room)
