@@ -45,7 +45,7 @@ def test_the_text_has_a_column_of_losses_only_if_they_are_known():
     clipped = replace(exploded(), norms_clipped=np.ones((6, 2)))
     header, first = str(explain(clipped, 0.01)).splitlines()[2:4]
     assert header == "     step         loss  gradient norm after clipping"
-    assert first == "        1            1              5          1.414"
+    assert first == "        1         1.00           5.00           1.41"
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ ACCURATE = replace(
     quartiles=np.array([[0.91, 0.915, 0.92], [0.95, 0.955, 0.96], NONE]),
     test_medians=np.array([0.92, 0.95, np.nan]),
 )
+MANY_THRESHOLDS = ThresholdLine(
+    "norm", np.linspace(1, 3, 11), range(11), [STEADY[:5]] * 11, np.ones((11, 3)), np.zeros(11), np.full(11, np.nan)
+)
 thresholds = partial(
     plot_thresholds, lines=[LINE], unclipped=[("none", np.nan)], edge=10.0, score="final/mse_test",
     threshold="threshold of the norm", is_fraction=False,
@@ -225,9 +228,7 @@ FIGURES = {
             for number in range(8)
         ]
         + [LearningBand("none", 8, STEPS[:0], np.empty((0, 3)))],
-        score="mse/test",
-        title="Learning curves",
-        is_fraction=False,
+        score="mse/test", title="Learning curves", is_fraction=False,
     ),
     "learning curves of one epoch": partial(
         plot_learning_curves, bands=[LearningBand("norm=1.0", 0, STEPS[:1], np.ones((1, 3)))],
@@ -248,18 +249,7 @@ FIGURES = {
     "thresholds of accuracies": partial(
         thresholds, lines=[ACCURATE, ACCURATE], unclipped=[], edge=None, is_fraction=True
     ),
-    "thresholds of many methods": partial(
-        thresholds, lines=[replace(LINE, label=f"method {number}") for number in range(12)], edge=None
-    ),
-    "thresholds, many within a decade": partial(
-        thresholds, edge=None,
-        lines=[
-            replace(
-                LINE, threshold=np.linspace(1.0, 3.0, 11), numbers=[*range(11)], scores=[STEADY[:5]] * 11,
-                quartiles=np.ones((11, 3)), diverged=np.zeros(11), test_medians=np.full(11, np.nan),
-            )
-        ],
-    ),
+    "thresholds, many within a decade": partial(thresholds, lines=[MANY_THRESHOLDS], edge=None),
     "thresholds, all diverged": partial(thresholds, lines=[ALL_DIVERGED], edge=None),
     "grid": partial(
         plot_grid,

@@ -1,6 +1,7 @@
 """Figures of scores by threshold and by two settings."""
 
 from gradclip.plots.style import series_style
+from gradclip.plots.thresholds import line_marker, line_style
 from tests.plots.figures import axes_of, labels
 
 
@@ -20,8 +21,7 @@ def test_thresholds_that_were_tried_are_the_ticks_of_a_logarithmic_axis():
 
 
 def test_no_two_of_many_methods_look_alike():
-    lines = [line for line in axes_of("thresholds of many methods")[0].get_lines() if "method" in line.get_label()]
-    assert len({(str(line._dash_pattern), line.get_marker()) for line in lines}) == 12
+    assert len({(str(line_style(index)), line_marker(index)) for index in range(16)}) == 16
 
 
 def test_accuracies_fill_the_axis():

@@ -85,10 +85,10 @@ def plot_thresholds(
         dodge = (index - (len(lines) - 1) / 2) * DODGE  # keeps dots of two methods from overlapping
         _plot_line(axes, line, index, (tried[-1] / tried[0]) ** (dodge + SPREAD))
         for panel in lower:
-            panel.plot(line.threshold, line.diverged, color=GREY, linestyle=_line_style(index), clip_on=False)
+            panel.plot(line.threshold, line.diverged, color=GREY, linestyle=line_style(index), clip_on=False)
             for at, proportion, number in zip(line.threshold, line.diverged, line.numbers, strict=True):
                 color = series_style(number).color
-                panel.plot(at, proportion, _marker(index), color=color, markersize=5, clip_on=False)
+                panel.plot(at, proportion, line_marker(index), color=color, markersize=5, clip_on=False)
     for panel in lower:
         panel.set(ylabel="diverged", ylim=(0, 1), yticks=[0, 1], yticklabels=["none", "all"])
     test_medians = np.concatenate([line.test_medians for line in lines])
@@ -124,19 +124,20 @@ def _plot_line(axes: Axes, line: ThresholdLine, index: int, factors: Floats) -> 
     for at, number, scores in zip(line.threshold, line.numbers, line.scores, strict=True):
         positions = at * np.resize(factors, len(scores))
         style = {"color": series_style(number).color, "markersize": 6, "alpha": 0.75, "markeredgewidth": 0}
-        axes.plot(positions, scores, _marker(index), **style)  # type: ignore[arg-type]  # values of several types
+        axes.plot(positions, scores, line_marker(index), **style)  # type: ignore[arg-type]  # values of several types
     axes.plot(
-        *(line.threshold, line.quartiles[:, 1]), color=BLACK, linestyle=_line_style(index), marker=_marker(index),
+        *(line.threshold, line.quartiles[:, 1]), color=BLACK, linestyle=line_style(index), marker=line_marker(index),
         markersize=7, fillstyle="none", linewidth=1.1, zorder=1.5, label=f"{line.label}, median",
     )  # fmt: skip
 
 
-def _line_style(index: int) -> object:
+def line_style(index: int) -> object:
+    """Return the line style of a method by its number."""
     return LINE_STYLES[index % len(LINE_STYLES)]
 
 
-def _marker(index: int) -> str:
-    """Return a marker, such that sixteen lines differ in the marker or the line style."""
+def line_marker(index: int) -> str:
+    """Return the marker of a method by its number; sixteen methods differ in the marker or the line style."""
     return MARKERS[(index + index // len(LINE_STYLES)) % len(MARKERS)]
 
 
