@@ -54,6 +54,13 @@ def test_a_narrow_terminal_wraps_text_between_words_and_keeps_numbers_whole(term
     assert all(word in shown for word in (*run.split(), "123.456 (1 to 2)"))
 
 
+def test_a_long_path_does_not_make_a_table_wider_than_the_terminal(terminal):
+    path = "/" + "folder/" * 12
+    rows = [("0", "norm=1.0 seed=0", "failed", "", "", "", f"data.path: got '{path}'; no such file")]
+    print_tables([Table("", ("job", "run", "outcome", "train MSE", "test MSE", "clipped", "reason"), rows)])
+    assert max(map(len, re.sub(r"\x1b\[\d*m", "", terminal.file.getvalue()).splitlines())) <= 80
+
+
 def test_outcomes_have_colours_on_a_terminal(terminal, capsys):
     table = Table("", ("run", "outcome"), [("a", "diverged"), ("b", "learned")])
     print_tables([table])

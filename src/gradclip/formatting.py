@@ -132,6 +132,16 @@ def markdown_cell(text: str) -> str:
     return printable(text).translate(MARKDOWN)
 
 
+def markdown_line(line: str) -> str:
+    """Return a line escaped for Markdown; an indented command, which Markdown shows as code, stays as it is.
+
+    Example:
+        >>> markdown_line("final/mse_test: 4.0"), markdown_line("    python src/train.py clip=parameter_norm")
+        ('final/mse&#95;test: 4.0', '    python src/train.py clip=parameter_norm')
+    """
+    return printable(line) if line.startswith(CODE) else markdown_cell(line)
+
+
 def csv_cell(value: object) -> object:
     """Return a cell that a spreadsheet does not read as a formula; numbers stay as they are, even as text.
 
@@ -266,3 +276,13 @@ def format_number(value: float) -> str:
         ('17.81', '0.000123', 'nan')
     """
     return f"{value:.2f}" if math.isnan(value) or 0.1 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def format_value(value: float) -> str:
+    """Format a number with three significant digits, but with all digits of its whole part below a million.
+
+    Example:
+        >>> [format_value(value) for value in (0.000123, 1, 17.812, 99.97, 1046.4, 28461.5, 6.98e27)]
+        ['0.000123', '1.00', '17.8', '100', '1046', '28462', '6.98e+27']
+    """
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:#.3g}".rstrip(".")

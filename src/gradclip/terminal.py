@@ -27,7 +27,7 @@ COLORS = {
     "learned": "green",
     "best": "green",
 }
-MAX_UNBROKEN = 40  # characters in a table's cell; longer words are broken
+LONGEST_WORDS = 40, 30, 20  # characters in a table's cell, longer ones are broken; shorter if the table is too wide
 COMMAND = re.compile("(?<=: )(?=python src/|gradclip |mlflow ui )")  # where a command begins that ends its line
 FILE_WIDTH = 140  # characters of a line without a terminal
 
@@ -47,31 +47,49 @@ def print_tables(tables: Sequence[Table]) -> None:
     from rich.text import Text
 
     for table in tables:
-        widths, terminal = _column_widths(table), console()
-        with_lines = sum(widths) + 3 * len(widths) + 1
-        box = HEAVY_HEAD if with_lines <= terminal.width else SIMPLE_HEAD  # narrower: no vertical lines
+        terminal = console()
+        widths = _column_widths(table, terminal.width)
+        box = HEAVY_HEAD if _total(widths) <= terminal.width else SIMPLE_HEAD  # narrower: no vertical lines
         rich = rich_table.Table(box=box)
         for column, width in zip(table.columns, widths, strict=True):
             justify: Literal["left", "right"] = "left" if column in TEXT_COLUMNS else "right"
             title = Text(printable(column))  # otherwise rich reads brackets as markup
-            rich.add_column(title, justify=justify, overflow="fold", min_width=width)
+            rich.add_column(title, justify=justify, overflow="fold", min_width=width, max_width=width)
         for row in table.rows:
             rich.add_row(*(Text(printable(cell), style=COLORS.get(cell, "")) for cell in row))
         if table.title:
             print_lines(printable(table.title))
         with terminal.capture() as captured:  # rich itself would exit on a closed standard output
-            terminal.print(rich, width=max(terminal.width, sum(widths) + 2 * len(widths) + 2), crop=False)
+            terminal.print(rich, width=max(terminal.width, _total(widths)), crop=False)
         print(captured.get(), end="", file=terminal.file)
 
 
-def _column_widths(table: Table) -> list[int]:
-    """Return the width that each column needs for its longest word or number, in characters."""
-    widths = []
-    for index, column in enumerate(table.columns):
-        cells = [row[index] for row in table.rows]
-        parts = [word for cell in cells for word in cell.split()] if column in TEXT_COLUMNS else cells
-        widths.append(min(MAX_UNBROKEN, max(map(len, [*column.split(), *map(printable, parts)]))))
+def _column_widths(table: Table, room: int) -> list[int]:
+    """Return the width of each column, in characters, such that the table fits into the room if it can.
+
+    Words are kept whole, except long ones such as paths; numbers always are. What is left of the room goes to the
+    columns that need more for their whole cells, from left to right.
+    """
+    from rich.cells import cell_len
+
+    columns = [[printable(text) for text in column] for column in zip(table.columns, *table.rows, strict=True)]
+    whole = [max(map(cell_len, column)) for column in columns]
+    for longest in LONGEST_WORDS:
+        widths = []
+        for title, *cells in columns:
+            parts = [word for cell in cells for word in cell.split()] if title in TEXT_COLUMNS else cells
+            width = max(map(cell_len, [*title.split(), *parts]))
+            widths.append(min(width, longest if title in TEXT_COLUMNS else LONGEST_WORDS[0]))
+        if _total(widths) <= room:
+            break
+    for index, (width, wanted) in enumerate(zip(widths, whole, strict=True)):
+        widths[index] = max(width, min(wanted, width + room - _total(widths)))
     return widths
+
+
+def _total(widths: Sequence[int]) -> int:
+    """Return the width of a table with vertical lines."""
+    return sum(widths) + 3 * len(widths) + 1
 
 
 def print_lines(*texts: str) -> None:

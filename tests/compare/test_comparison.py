@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from gradclip import keys
-from gradclip.compare.comparison import compare, group_frame
+from gradclip.compare.comparison import compare, group_frame, write_tables
 from gradclip.compare.report import format_estimate, tables, verdicts
 from gradclip.errors import ConfigError, TrackingError
 from gradclip.tracking.records import Parent, Store
@@ -95,7 +95,7 @@ def test_the_interval_of_a_score_where_higher_is_better_runs_upwards() -> None:
     found = compared(runs)
     (row,) = group_frame(found).to_dict("records")
     assert (row["median_low"], row["median"], row["median_high"]) == (0.0, 0.25, 0.5)
-    assert format_estimate(found.summaries[0].median, found.metric) == "0.250 (0.00 to 0.500)"
+    assert format_estimate(found.summaries[0].median, found.metric) == "25.0% (0.0% to 50.0%)"
 
 
 def test_curves_target_and_files_use_the_validation_rows(tmp_path: Path) -> None:
@@ -150,6 +150,21 @@ def test_a_grid_of_two_settings_is_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "out/figures/heat_map.png").exists()
     assert found.pairs == []  # one run each: nothing to test
     assert "1 seed per group cannot show a difference. Use at least 6 seeds." in verdicts(found)
+
+
+def test_a_grid_that_is_mostly_empty_is_not_drawn(tmp_path: Path) -> None:
+    store = make_store(tmp_path)
+    for value in (1, 2, 3):
+        write_run(store, value, 0, {"clip.value": str(value), "optimizer.lr": str(value / 10)})
+    compare(store, "tags.clip LIKE 'norm%'", tmp_path / "out")
+    assert not (tmp_path / "out/figures/heat_map.png").exists()
+
+
+def test_commands_can_be_copied_from_the_markdown(tmp_path: Path) -> None:
+    typed = "data.scale_target=standard"
+    write_tables(tmp_path, compared([ended_run(30 / value, 0, typed, clip__value=str(value)) for value in (1, 3, 10)]))
+    command = f"python src/train.py -m hydra/launcher=vectorized clip=norm {typed} clip.value=30,100 seed=0"
+    assert f"\n\n    {command}" in (tmp_path / "comparison.md").read_text()
 
 
 def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: Path) -> None:

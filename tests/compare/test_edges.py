@@ -30,6 +30,13 @@ def test_the_smallest_value_is_an_edge_and_the_command_keeps_the_seeds() -> None
     ]
 
 
+def test_a_threshold_that_clipped_nothing_is_no_edge() -> None:
+    runs = by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]})
+    unclipped = [replace(run, metrics=run.metrics | {keys.GRAD_CLIP_FRACTION: 0.004}) for run in runs]
+    assert edge_lines(compared(runs))
+    assert edge_lines(compared(unclipped)) == []
+
+
 @pytest.mark.parametrize(
     "typed",
     [

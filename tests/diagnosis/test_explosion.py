@@ -41,11 +41,11 @@ def test_the_report_has_the_first_non_finite_value_and_the_history():
 def test_the_text_has_a_column_of_losses_only_if_they_are_known():
     unknown = exploded(loss=[np.nan] * 6, has_loss=[False] * 6)
     header, first = str(explain(unknown, 0.01, loop="torch")).splitlines()[2:4]
-    assert (header.split(), first.split()) == (["step", "gradient", "norm"], ["1", "5"])
+    assert (header.split(), first.split()) == (["step", "gradient", "norm"], ["1", "5.00"])
     clipped = replace(exploded(), norms_clipped=np.ones((6, 2)))
     header, first = str(explain(clipped, 0.01)).splitlines()[2:4]
     assert header == "     step         loss  gradient norm after clipping"
-    assert first == "        1            1              5          1.414"
+    assert first == "        1         1.00           5.00           1.41"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_norms_after_clipping_are_shown_only_if_clipping_changed_them():
     assert "        4         1000           5000\n" in unclipped
     assert "the gradients need clipping: thresholds" in unclipped
     clipped = str(explain(exploded(norms_clipped=[[3.0, 4.0]] * 4 + [[np.nan, np.nan]] * 2), 0.01))
-    assert "        4         1000           5000              5\n" in clipped
+    assert "        4         1000           5000           5.00\n" in clipped
     assert "the gradients need stronger clipping: thresholds" in clipped
 
 
@@ -127,7 +127,7 @@ def test_the_text_states_the_step_the_cause_and_the_growth():
         "First non-finite value at step 5 (epoch 3), in the loss: infinite, because a finite value overflowed its type."
     )
     assert "weight 7, bias 1" in text
-    assert "factor of 10 per step" in text
+    assert "factor of 10.0 per step" in text
     assert "Largest gradient in the last finite step: bias, 64% of the squared norm." in text
 
 

@@ -32,6 +32,7 @@ EXPLODING = np.where(STEPS < 60, 10.0 ** (STEPS / 4), np.inf)
 EXPLODING[80:] = np.nan
 NAMES = ("network.embedding.weight", "network.a.part.with.a.rather.long.name.weight", "network.output.bias")
 LAYERS = random.uniform(0.5, 2.0, (100, 3)) * [0.01, 1.0, 100.0]
+WORDS = "schedule=warmup_cosine batch_size=32 loss=huber number=1"  # three lines of a row's label
 LONG = "inputs_and_target_scaled wd=0.1 optimizer=adam lr=0.12345678"  # the longest label that a group can have
 NONE = np.full(3, np.nan)
 
@@ -58,6 +59,9 @@ ACCURATE = replace(
     scores=[np.array([0.91, 0.92]), np.array([0.95, 0.96]), np.array([0.98])],
     quartiles=np.array([[0.91, 0.915, 0.92], [0.95, 0.955, 0.96], NONE]),
     test_medians=np.array([0.92, 0.95, np.nan]),
+)
+MANY_THRESHOLDS = ThresholdLine(
+    "norm", np.linspace(1, 3, 11), range(11), [STEADY[:5]] * 11, np.ones((11, 3)), np.zeros(11), np.full(11, np.nan)
 )
 thresholds = partial(
     plot_thresholds, lines=[LINE], unclipped=[("none", np.nan)], edge=10.0, score="final/mse_test",
@@ -107,6 +111,10 @@ FIGURES = {
     "predictions": partial(plot_predictions, target=STEADY, predicted=STEADY + 0.1, unit="y", title="Predictions"),
     "predictions of a target with a long name": partial(
         plot_predictions, target=STEADY, predicted=STEADY, unit="flow_of_the_river_at_the_old_bridge_" * 5, title="P"
+    ),
+    "predictions of a tiny target with a long name": partial(
+        plot_predictions, target=STEADY * 1e-6, predicted=STEADY * 1e-6, unit="level_of_the_river_at_the_old_" * 2,
+        title="P",
     ),
     "confusion": partial(
         plot_confusion, counts=np.array([[90, 10], [20, 80]]), names=("0", "1"), title="Predictions"
@@ -205,6 +213,10 @@ FIGURES = {
             GroupScores("none", 2, np.empty(0), 3),
         ],
     ),
+    "scores of groups with three lines, over two decades": partial(
+        scores, groups=[GroupScores(WORDS, number, random.uniform(1.4, 80.0, 9), 0) for number in range(12)],
+        title="final/mse_validation of each run, best 20 of 30 groups",
+    ),
     "scores, all diverged": partial(scores, groups=[GroupScores("none", 0, np.empty(0), 3)]),
     "scores that are accuracies": partial(
         scores, groups=[GroupScores("norm=1.0", 0, np.array([0.01, 0.9]), 0)], is_fraction=True
@@ -220,9 +232,11 @@ FIGURES = {
             for number in range(8)
         ]
         + [LearningBand("none", 8, STEPS[:0], np.empty((0, 3)))],
-        score="mse/test",
-        title="Learning curves",
-        is_fraction=False,
+        score="mse/test", title="Learning curves", is_fraction=False,
+    ),
+    "learning curves of one epoch": partial(
+        plot_learning_curves, bands=[LearningBand("norm=1.0", 0, STEPS[:1], np.ones((1, 3)))],
+        score="mse/test", title="Learning curves", is_fraction=False,
     ),
     "norm ranges": partial(
         plot_norm_ranges,
@@ -239,6 +253,7 @@ FIGURES = {
     "thresholds of accuracies": partial(
         thresholds, lines=[ACCURATE, ACCURATE], unclipped=[], edge=None, is_fraction=True
     ),
+    "thresholds, many within a decade": partial(thresholds, lines=[MANY_THRESHOLDS], edge=None),
     "thresholds, all diverged": partial(thresholds, lines=[ALL_DIVERGED], edge=None),
     "grid": partial(
         plot_grid,
@@ -248,11 +263,26 @@ FIGURES = {
         ),
         score="final/mse_test",
     ),
+    "grid of many values": partial(
+        plot_grid,
+        grid=Grid(
+            ("clip.value", "optimizer.lr"), [*np.geomspace(0.001, 1, 8)], [*np.geomspace(0.1, 1000, 12)],
+            10 ** random.uniform(0, 30, (8, 12)), np.zeros((8, 12), bool),
+        ),
+        score="final/mse_test",
+    ),
     "grid, all diverged": partial(
         plot_grid, grid=Grid(("a", "b"), [1.0, 2.0], [1.0, 2.0], np.full((2, 2), np.nan), np.ones((2, 2), bool)),
         score="final/mse_test",
     ),
     "search": partial(plot_search, trials=TRIALS, settings=SETTINGS),
+    "search among methods with long names": partial(
+        plot_search, trials=TRIALS,
+        settings=[
+            *SETTINGS[:2],
+            SearchedSetting("clip", np.arange(4.0), ("parameter_norm", "stabilize", "norm_value", "zscore"), False),
+        ],
+    ),
 }  # fmt: skip
 
 

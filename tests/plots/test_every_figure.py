@@ -1,5 +1,7 @@
 """Properties of every figure."""
 
+from itertools import pairwise
+
 import pytest
 from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -40,6 +42,26 @@ def test_it_has_a_title_labels_and_a_legend_that_fit(drawn, name):
 def test_legends_below_axes_do_not_overlap_them(drawn, name):
     for legend in drawn[name].legends:
         assert legend.get_window_extent().y1 <= min(axes.bbox.y0 for axes in drawn[name].axes)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_tick_labels_do_not_overlap(drawn, name):
+    for axes in drawn[name].axes:
+        for axis, side in ((axes.xaxis, 0), (axes.yaxis, 1)):
+            low, high = sorted(axis.get_view_interval())
+            ticks = [*axis.get_major_ticks(), *axis.get_minor_ticks()]
+            labels = [tick.label1 for tick in ticks if low <= tick.get_loc() <= high and tick.label1.get_text()]
+            if not labels or not labels[0].get_visible() or labels[0].get_rotation() % 90:
+                continue
+            ends = sorted(label.get_window_extent().get_points()[:, side].tolist() for label in labels)
+            assert all(before[1] <= after[0] for before, after in pairwise(ends))
+
+
+def test_a_power_of_ten_is_beside_the_label(drawn):
+    (axes,) = drawn["predictions of a tiny target with a long name"].axes
+    power = axes.xaxis.get_offset_text()
+    assert power.get_text()
+    assert axes.xaxis.label.get_window_extent().x1 < power.get_window_extent().x0
 
 
 def test_no_figure_has_red_beside_green(drawn):

@@ -65,7 +65,7 @@ def test_the_histogram_is_logarithmic_if_norms_span_decades_and_counts_every_fin
 
 def test_the_histogram_marks_the_threshold_of_the_norm_but_not_of_elements():
     assert labels(axes_of("histogram")[0]) == [
-        *(f"{percentile}th percentile: {np.percentile(STEADY, percentile):.4g}" for percentile in (50, 90, 99)),
+        *(f"{percentile}th percentile: {np.percentile(STEADY, percentile):.3g}" for percentile in (50, 90, 99)),
         "threshold of the norm: 2",
     ]
 

@@ -22,6 +22,11 @@ def test_the_long_label_of_a_row_is_broken_into_lines():
     assert max(map(len, lines)) <= LABEL_WIDTH
 
 
+def test_a_curve_of_one_epoch_is_visible():
+    (line,) = axes_of("learning curves of one epoch")[0].get_lines()
+    assert line.get_marker() == "o"
+
+
 def test_accuracies_are_on_a_linear_axis():
     (axes,) = axes_of("scores that are accuracies")
     assert axes.get_xscale() == "linear"

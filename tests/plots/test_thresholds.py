@@ -1,6 +1,7 @@
 """Figures of scores by threshold and by two settings."""
 
 from gradclip.plots.style import series_style
+from gradclip.plots.thresholds import line_marker, line_style
 from tests.plots.figures import axes_of, labels
 
 
@@ -19,6 +20,10 @@ def test_thresholds_that_were_tried_are_the_ticks_of_a_logarithmic_axis():
     assert [text.get_text() for text in diverged.get_xticklabels()] == ["0.1", "1", "10"]
 
 
+def test_no_two_of_many_methods_look_alike():
+    assert len({(str(line_style(index)), line_marker(index)) for index in range(16)}) == 16
+
+
 def test_accuracies_fill_the_axis():
     axes = axes_of("thresholds of accuracies")[0]
     low, high = axes.get_ylim()
@@ -29,4 +34,4 @@ def test_accuracies_fill_the_axis():
 
 def test_cells_of_the_grid_that_diverged_or_have_no_run_are_labelled():
     axes = axes_of("grid")[0]
-    assert [text.get_text() for text in axes.texts] == ["1", "100", "diverged", "no run"]
+    assert [text.get_text() for text in axes.texts] == ["1.00", "100", "diverged", "no run"]

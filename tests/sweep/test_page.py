@@ -9,9 +9,9 @@ import pytest
 from gradclip import keys
 from gradclip.advise.choose_run import runs_to_advise_on
 from gradclip.compare.comparison import compare
-from gradclip.formatting import chosen_on_test
+from gradclip.formatting import CODE, chosen_on_test
 from gradclip.scores import MSE, Split
-from gradclip.sweep.page import MAX_LENGTH, answer_of_comparison, answer_of_jobs, page_of
+from gradclip.sweep.page import MAX_LENGTH, Answer, answer_of_comparison, answer_of_jobs, page_of
 from gradclip.sweep.report import run_table
 from gradclip.sweep.results import JobResult
 from gradclip.tracking.records import Parent
@@ -35,6 +35,14 @@ def test_the_page_of_a_single_job_escapes_markup_in_its_name() -> None:
     assert "[a]" not in description
     assert "alert(1)" in html.unescape(description)
     assert page.tags[keys.OUTCOME] == "1 learned"
+
+
+def test_a_command_can_be_copied_from_the_description() -> None:
+    command = f"{CODE}python src/train.py clip=parameter_norm 'seed=range(10)'"
+    answer = Answer(["Best: norm_value.", "Repeat it:", command], run_table([]))
+    lines = page_of(answer, [], "", None).tags[keys.DESCRIPTION].split("\n\n")
+    assert lines[0] == "**Best: norm&#95;value.**"
+    assert [line.strip("\n") for line in lines[-2:]] == ["Repeat it:", command]
 
 
 def test_the_description_fits_in_a_tag() -> None:

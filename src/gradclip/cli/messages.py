@@ -8,7 +8,7 @@ from gradclip import keys
 from gradclip.config.overrides import train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import Interrupted
-from gradclip.formatting import counted, format_number, format_scores, signal_name, unsent_message
+from gradclip.formatting import counted, format_number, format_scores, format_value, signal_name, unsent_message
 from gradclip.program import command_line
 from gradclip.scores import MSE
 from gradclip.tracking.views import open_pages
@@ -75,7 +75,7 @@ def _outcome(summary: "Summary") -> str:
 def _clipping(summary: "Summary", config: TrainConfig) -> str:
     if math.isnan(summary.clip_fraction):
         return f"{config.clip.label}; no step had a finite gradient"
-    median, p90, _, largest = (f"{norm:.3g}" for norm in summary.norm_percentiles)
+    median, p90, _, largest = map(format_value, summary.norm_percentiles)
     steps = counted(summary.steps, "step")
     done = "" if config.clip.name == "none" else f" changed {summary.clip_fraction:.0%} of {steps}"
     norms = f"gradient norm {config.clip.norms_state}: median {median}, 90th percentile {p90}, largest {largest}"

@@ -14,7 +14,7 @@ from gradclip.compare.report import methods_note, tables, verdicts
 from gradclip.compare.statistics import Estimate
 from gradclip.compare.summary import Comparison, compare_with_best, default_target, summarize_groups
 from gradclip.errors import ConfigError
-from gradclip.formatting import csv_cell, markdown_cell, to_latex, to_markdown
+from gradclip.formatting import csv_cell, markdown_cell, markdown_line, to_latex, to_markdown
 from gradclip.plots.style import draw as draw_figure
 from gradclip.scores import Split
 from gradclip.tracking.operations import Operations
@@ -98,8 +98,8 @@ def write_tables(folder: Path, comparison: Comparison) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     found = tables(comparison)
     sections = [f"## {markdown_cell(table.title)}\n\n{to_markdown(table)}" for table in found]
-    sentences = "".join(f"- {markdown_cell(line)}\n" for line in verdicts(comparison))
-    (folder / MARKDOWN).write_text("\n".join([*sections, sentences, f"{methods_note(comparison)}\n"]))
+    sentences = [f"{markdown_line(line)}\n" for line in verdicts(comparison)]
+    (folder / MARKDOWN).write_text("\n".join([*sections, *sentences, f"{methods_note(comparison)}\n"]))
     (folder / LATEX).write_text("\n".join(map(to_latex, found)))
     for frame, name in ((group_frame(comparison), GROUPS), (pair_frame(comparison), PAIRS)):
         frame.rename(columns=csv_cell).map(csv_cell).to_csv(folder / name, index=False)

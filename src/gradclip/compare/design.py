@@ -20,7 +20,7 @@ def design_lines(comparison: Comparison) -> list[str]:
     if is_paired and seeds < len(best.errors):
         lines.append(f"{best.group.label} has {len(best.errors)} seeds; others share at most {seeds} of them.")
     if few := sum(count < seeds for count in counts):
-        lines.append(f"{few} of {1 + len(others)} groups have fewer seeds.")
+        lines.append(f"{few} of {1 + len(others)} groups {'has' if few == 1 else 'have'} fewer seeds.")
     return lines
 
 

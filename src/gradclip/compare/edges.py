@@ -14,6 +14,7 @@ from gradclip.tracking.stored_runs import StoredRun
 SCALES = {"clip.value": "threshold", "clip.norm": "threshold of the norm", "optimizer.lr": "learning rate"}
 FEWEST_VALUES = 3  # with fewer values, nearly every one is at an edge
 SEED_DIGITS = 10  # of the largest seed; Python converts no text of thousands of digits
+NEARLY_NONE = 0.005  # fraction of clipped steps that is printed as 0%
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,8 @@ def edges(comparison: Comparison) -> list[Edge]:
         tried, value = {value for value in values if 0 < value < inf}, parse_number(best.get(name))
         if len(tried) >= FEWEST_VALUES and value in {min(tried), max(tried)}:
             found.append(Edge(name, value, value == max(tried)))
+    if comparison.best.clip_fraction < NEARLY_NONE:  # larger thresholds would change nothing
+        return [edge for edge in found if edge.setting == "optimizer.lr" or not edge.is_largest]
     return found
 
 

@@ -1,7 +1,7 @@
 """Arrays for the figures of a comparison."""
 
 from collections.abc import Mapping, Sequence
-from math import inf, isfinite
+from math import inf, isfinite, prod
 from operator import itemgetter
 
 import numpy as np
@@ -17,6 +17,7 @@ from gradclip.plots.thresholds import Grid, ThresholdLine
 from gradclip.tracking.stored_runs import Curve
 
 THRESHOLD = "clip.value"
+MAX_GRID_VALUES = 30  # of a setting; the figure grows with them
 NORM_THRESHOLDS = {"norm": "clip.value", "normalize": "clip.value", "norm_value": "clip.norm"}  # setting by method
 
 
@@ -137,13 +138,14 @@ def norm_range(number: int, summary: GroupSummary) -> NormRange:
 
 
 def median_grid(summaries: Sequence[GroupSummary]) -> Grid | None:
-    """Return the groups as a grid; None unless they differ in exactly two numeric settings."""
+    """Return the groups as a grid; None unless they differ in two numeric settings and fill at least half of it."""
     names = sorted({name for summary in summaries for name in summary.group.settings})
     points = np.array([[parse_number(summary.group.settings.get(name)) for name in names] for summary in summaries])
     if len(names) != 2 or np.isnan(points).any():
         return None
     rows, columns = np.unique(points[:, 0]).tolist(), np.unique(points[:, 1]).tolist()
-    if min(len(rows), len(columns)) < 2:
+    values = (len(rows), len(columns))
+    if min(values) < 2 or max(values) > MAX_GRID_VALUES or len(points) < prod(values) / 2:
         return None
     medians, diverged = np.full((len(rows), len(columns)), np.nan), np.zeros((len(rows), len(columns)), dtype=bool)
     for summary, (row, column) in zip(summaries, points.tolist(), strict=True):

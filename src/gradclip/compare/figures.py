@@ -18,6 +18,7 @@ from gradclip.compare.figure_data import (
     threshold_lines,
     unclipped_medians,
 )
+from gradclip.compare.report import format_score_value
 from gradclip.compare.summary import Comparison
 from gradclip.plots.groups import plot_learning_curves, plot_norm_ranges, plot_scores, plot_speed
 from gradclip.plots.thresholds import plot_grid, plot_thresholds
@@ -68,7 +69,7 @@ def _figures_over_epochs(comparison: Comparison, curves: Mapping[str, Curve]) ->
             plot_speed,
             groups=speeds,
             score=metric.name,
-            target=f"epochs until {metric.curve} reaches {comparison.target:.4g}",
+            target=f"epochs until {metric.curve} reaches {format_score_value(comparison.target, metric)}",
             title=f"Speed and final score{which}",
             higher_is_better=metric.sign < 0,
             is_fraction=metric.is_fraction,

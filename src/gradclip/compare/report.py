@@ -13,12 +13,11 @@ from gradclip.compare.statistics import FEWEST_RUNS, Estimate
 from gradclip.compare.summary import MAX_COMPARED_GROUPS, OUTCOMES, SIGNIFICANCE_LEVEL, Comparison, GroupSummary, Pair
 from gradclip.diagnosis.conditions import EQUIVALENCE_FACTOR
 from gradclip.errors import first_few
-from gradclip.formatting import CODE, Table, counted
+from gradclip.formatting import CODE, Table, counted, format_value
 from gradclip.program import command_line
 from gradclip.terminal import console, print_lines, print_tables
 
 WIDE = 100  # characters; a narrower terminal gets one column less
-LARGE = 100  # from this value on, numbers have no decimals
 ON_TEST = "median on test"
 MAX_NAMED = 3  # groups named in a sentence; further ones are counted
 
@@ -39,14 +38,15 @@ def legend_tables(comparison: Comparison) -> list[Table]:
 def short_table(comparison: Comparison, width: int) -> Table:
     """Return the table for a terminal of this width: the best groups, each with its test against the best one."""
     metric, shown = comparison.metric, comparison.summaries[:MAX_COMPARED_GROUPS]
-    columns = _first_columns(shown) | {"median (95%)": [format_estimate(one.median, metric) for one in shown]}
+    medians = [format_estimate(one.median, metric) for one in shown]
+    columns = _first_columns(shown) | {f"median{' (95%)' if any('(' in one for one in medians) else ''}": medians}
     if metric.reported:
         columns[ON_TEST] = [format_error(one.test_median.value, metric) for one in shown if one.test_median]
     if any(one.count("diverged") for one in shown):
         columns["diverged"] = [f"{one.count('diverged')} of {len(one.errors)}" for one in shown]
     if width >= WIDE:
         columns["clipped"] = [format_fraction(one.clip_fraction) for one in shown]
-    if comparison.pairs:
+    if comparison.pairs and _has_best(comparison):
         columns["p vs best"] = [_against_best(comparison, one) for one in shown]
     groups = len(comparison.summaries)
     some = "" if len(shown) == groups else f"; best {len(shown)} of {groups} groups"
@@ -69,7 +69,7 @@ def _title(comparison: Comparison) -> str:
 
 
 def group_table(comparison: Comparison) -> Table:
-    """Return a table with one row per group and 95% intervals in brackets."""
+    """Return a table with one row per group and 95% intervals in parentheses."""
     metric, groups = comparison.metric, comparison.summaries
     columns = _first_columns(groups) | {
         "median": [format_estimate(one.median, metric) for one in groups],
@@ -81,7 +81,7 @@ def group_table(comparison: Comparison) -> Table:
         if any(one.count(outcome) for one in groups):
             columns[outcome] = [format_outcome(one, outcome) for one in groups]
     if metric.curve:
-        columns[f"epochs to {format_value(comparison.target)}"] = [
+        columns[f"epochs to {format_score_value(comparison.target, metric)}"] = [
             format_epochs(one.epochs_to_target) for one in groups
         ]
     columns["clipped"] = [format_fraction(one.clip_fraction) for one in groups]
@@ -113,12 +113,12 @@ def format_error(error: float, metric: Metric) -> str:
         >>> format_error(-1500.0, Metric("final/reward", sign=-1, curve="reward"))
         '1500'
     """
-    return "diverged" if isinf(error) else format_value(metric.to_value(error))
+    return "diverged" if isinf(error) else format_score_value(metric.to_value(error), metric)
 
 
-def format_value(value: float) -> str:
-    """Format a value of a metric."""
-    return f"{value:.0f}" if LARGE <= abs(value) < 1e6 else f"{value:#.3g}"
+def format_score_value(value: float, metric: Metric) -> str:
+    """Format a value of a metric, a fraction in percent."""
+    return f"{value:.1%}" if metric.is_fraction else format_value(value)
 
 
 def format_outcome(summary: GroupSummary, outcome: str) -> str:
@@ -160,15 +160,21 @@ def verdicts(comparison: Comparison) -> list[str]:
 
     Each sentence is one line. An indented line is a command.
     """
-    is_chosen = len(comparison.summaries) > 1 and not isinf(comparison.best.median.value)
-    caveat = [comparison.metric.caveat] if comparison.metric.caveat and is_chosen else []
+    if not _has_best(comparison):
+        return [*_best(comparison), *_caveats(comparison)]
+    caveat = [comparison.metric.caveat] if comparison.metric.caveat and len(comparison.summaries) > 1 else []
     open_questions = [*edge_lines(comparison), *_not_significant(comparison), *_caveats(comparison)]
     return [*_best(comparison), *caveat, *open_questions]
 
 
+def _has_best(comparison: Comparison) -> bool:
+    """Return whether the median run of any group has a score."""
+    return not isinf(comparison.best.median.value)
+
+
 def _best(comparison: Comparison) -> list[str]:
     best, *others = comparison.summaries
-    if isinf(best.median.value):
+    if not _has_best(comparison):
         advise = command_line("advise", [f"run={best.group.runs[0].run_id}"])
         return [
             "The median run of every group diverged: none of these settings works.",
@@ -234,7 +240,7 @@ def _caveats(comparison: Comparison) -> list[str]:
 def methods_note(comparison: Comparison) -> str:
     """Return a paragraph that names the statistical method of every number."""
     intervals = (
-        "95% confidence intervals are in brackets. Median: exact, between two order statistics. Interquartile mean: "
+        "95% confidence intervals are in parentheses. Median: exact, between two order statistics. Interquartile mean: "
         f"percentile bootstrap over runs. Both need at least {FEWEST_RUNS} runs. Proportions: Wilson."
     )
     worst = "A diverged run ranks below every other run."

@@ -43,7 +43,7 @@ class ClipMethod(Settings):
     @property
     def norms_state(self) -> str:
         """State of the gradients when their first norm is measured, for messages."""
-        return "before clipping"
+        return "without clipping" if self.name == "none" else "before clipping"
 
     @property
     def thresholds(self) -> dict[str, float]:

@@ -14,6 +14,7 @@ from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
 from gradclip.diagnosis.remedy import OUR_NETWORK, Loop, Remedy, clip_norm
 from gradclip.diagnosis.suggestions import BOUNDED_LOSS, rounded, scaled_target, smaller_rate, thresholds_over_decades
 from gradclip.errors import first_few
+from gradclip.formatting import format_value
 from gradclip.norms.arrays import differ
 from gradclip.telemetry.divergence import LOSS_SCALE, Divergence
 from gradclip.telemetry.record import GradientRecord
@@ -115,9 +116,13 @@ class Explosion:
             columns.append(("after clipping", 14, self.norms_clipped))
         lines = [f"{'step':>9}" + "".join(f" {name:>{width}}" for name, width, _ in columns)]
         for row, step in [*enumerate(self.steps)][-SHOWN_STEPS:]:
-            lines.append(f"{step:>9}" + "".join(f" {values[row]:>{width}.4g}" for _, width, values in columns))
+            lines.append(
+                f"{step:>9}" + "".join(f" {format_value(values[row]):>{width}}" for _, width, values in columns)
+            )
         if np.isfinite(self.growth):
-            lines.append(f"The gradient norm changed by a factor of {self.growth:.3g} per step towards the end.")
+            lines.append(
+                f"The gradient norm changed by a factor of {format_value(self.growth)} per step towards the end."
+            )
         share = f"{self.largest_share:.0%} of the squared norm"
         return [*lines, f"Largest gradient in the last finite step: {self.largest_parameter}, {share}."]
 

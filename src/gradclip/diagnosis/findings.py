@@ -22,7 +22,7 @@ from gradclip.diagnosis.suggestions import (
     rounded,
 )
 from gradclip.errors import first_few
-from gradclip.formatting import chosen_on_test, counted
+from gradclip.formatting import chosen_on_test, counted, format_value
 
 NO_BASIS = f"Fewer than {conditions.FEW_NORMS} steps are not enough to choose a threshold."
 FEW_STEPS = 50  # number of usable steps below which percentiles are rough
@@ -192,8 +192,9 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     if norms is None:
         return
     text = (
-        f"Gradient norms before clipping, over {counted(norms.steps, 'step')}: average {norms.mean:.3g}, "
-        f"median {norms.p50:.3g}, 90th percentile {norms.p90:.3g}, largest {norms.largest:.3g}."
+        f"Gradient norms before clipping, over {counted(norms.steps, 'step')}: average {format_value(norms.mean)}, "
+        f"median {format_value(norms.p50)}, 90th percentile {format_value(norms.p90)}, "
+        f"largest {format_value(norms.largest)}."
     )
     numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
     yield Finding("norms", text, numbers)
@@ -271,7 +272,7 @@ def _spikes(evidence: Evidence) -> Iterator[Finding]:
     if norms.spikes:
         text = (
             f"Norms above ten times the median of all earlier norms: {norms.spikes:,} of {norms.steps:,}; the largest, "
-            f"{norms.largest:.3g}, is at step {norms.largest_step}."
+            f"{format_value(norms.largest)}, is at step {norms.largest_step}."
         )
         numbers = {"spikes": float(norms.spikes), "largest": norms.largest, "step": float(norms.largest_step)}
         yield Finding("spikes", text, numbers, is_problem=True)

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
+from gradclip.formatting import format_value
 from gradclip.norms.arrays import differ
 from gradclip.plots.style import (
     BLUE,
@@ -131,7 +132,7 @@ def plot_norm_histogram(
     axes.set_xscale("log" if spans_decades([*finite, fixed]) else "linear")
     for percentile, style in PERCENTILES.items():
         value = float(np.percentile(finite, percentile))
-        label = f"{percentile}th percentile: {value:,.4g}"
+        label = f"{percentile}th percentile: {format_value(value)}"
         axes.axvline(value, color="black", linewidth=0.9, linestyle=style, label=label)
     if np.isfinite(fixed):  # a threshold of elements does not limit the norm
         axes.axvline(fixed, color=RED, linestyle="--", label=f"threshold of the norm: {fixed:g}")

@@ -5,7 +5,7 @@ The number of a group determines its colour, which is the same in every figure.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import fill
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -21,9 +21,11 @@ from gradclip.plots.style import (
     score_axis,
     series_style,
 )
+from gradclip.plots.training import MARKED_EPOCHS
 
 MAX_NORM_RATIO = 1e6  # largest norm of a group to the median of these; beyond it the norm has exploded and is not drawn
 ROW_HEIGHT = 0.36  # inches, enough for two lines of text
+CHARACTER_WIDTH = 0.08  # inches
 LABEL_WIDTH = 36  # characters per line of a row's label
 QUARTILES = (25, 50, 75)
 NEVER = 1.06  # horizontal position of the first group that never reached the target, as a fraction of the axes
@@ -87,11 +89,14 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
 
 
 def _rows(figure: Figure, labels: Sequence[str]) -> Axes:
-    """Add axes with one row per label, the first at the top."""
+    """Add axes with one row per label, the first at the top; the figure grows with the labels."""
+    wrapped = [wrap(label, LABEL_WIDTH) for label in labels]
+    length = max(len(line) for lines in wrapped for line in lines)
+    height = ROW_HEIGHT * len(labels) * max(1, max(map(len, wrapped)) / 2)
     figure.set_layout_engine("constrained")
-    figure.set_size_inches(8.0, max(3.0, 1.3 + ROW_HEIGHT * len(labels)))
+    figure.set_size_inches(7.0 + CHARACTER_WIDTH * length, max(3.0, 1.3 + height))
     axes = figure.subplots()
-    axes.set_yticks(range(len(labels)), [fill(label, LABEL_WIDTH) for label in labels], fontsize=10)
+    axes.set_yticks(range(len(labels)), ["\n".join(lines) for lines in wrapped], fontsize=10)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     return axes
@@ -135,7 +140,7 @@ def plot_learning_curves(
         axes.fill_between(
             band.epoch, band.quartiles[:, 0], band.quartiles[:, 2], color=style.color, alpha=0.15, linewidth=0
         )
-        marker = "" if ends_finite else "x"
+        marker = "x" if not ends_finite else "o" if len(band.epoch) < MARKED_EPOCHS else ""
         axes.plot(
             *(band.epoch, band.quartiles[:, 1]), color=style.color, linestyle=style.line, marker=marker, label=label
         )

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from gradclip.arrays import Floats, Integers
 from gradclip.plots.style import (
     ORANGE,
-    few_log_ticks,
     integer_ticks,
+    log_ticks,
     mark_at_edge,
     score_axis,
     show_message,
+    slant,
 )
 
 COLUMNS = 3  # panels side by side
@@ -95,10 +96,11 @@ def plot_search(figure: Figure, trials: SearchTrials, settings: Sequence[Searche
         axes.set_xlabel(setting.name)
         if setting.is_log:
             axes.set_xscale("log")
-            few_log_ticks(axes.xaxis)
         _plot_trials(axes, trials, setting.positions)
+        if setting.is_log:
+            log_ticks(axes.xaxis)
         if setting.names:
-            axes.set_xticks(range(len(setting.names)), setting.names)
+            axes.set_xticks(range(len(setting.names)), setting.names, **slant(setting.names, columns))
             axes.set_xlim(-0.5, len(setting.names) - 0.5)
         axes.tick_params(labelleft=index % columns == 0)
 

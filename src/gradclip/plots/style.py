@@ -51,10 +51,13 @@ STYLE: dict[Any, Any] = {
 }
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
 PERCENT_ENDS = (-0.02, 1.02)  # limits of an axis of fractions, so that marks at 0% and 100% are whole
+FEW_DECADES = 300.0  # an axis up to this ratio may have a single power of ten
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
 CLOSE = 1e-9  # values that differ less, relative to their size, are drawn as equal
 LEAST_BINS, MOST_BINS = 10, 50  # of a histogram
 EDGE = 0.97  # vertical position of marks for non-finite values, as a fraction of the axes
+BESIDE_POWER = 0.85  # width of a label, as a fraction of the axes, that leaves room for a text such as 1e-6 beside it
+ROW_LENGTH = 70  # characters of all tick labels that fit side by side
 LEGEND_WIDTH, LEGEND_HANDLE = 90, 6  # in characters: the width below the axes, and that of a legend handle
 LEGEND_ROW = 0.21  # inches
 
@@ -97,8 +100,10 @@ def shorten_labels(figure: Figure) -> None:
     for axes in figure.axes:
         cell = axes.get_subplotspec()
         panel = figure.bbox if cell is None else cell.get_position(figure).transformed(figure.transFigure)
-        for text in (axes.xaxis.label, *(child for child in axes.get_children() if isinstance(child, Text))):
+        for text in (child for child in axes.get_children() if isinstance(child, Text)):
             _shorten(text, text.get_window_extent().width, panel.width)
+        room = panel.width * BESIDE_POWER  # its right end is where a power of ten of all ticks may be
+        _shorten(axes.xaxis.label, axes.xaxis.label.get_window_extent().width, room)
         middle = (panel.y0 + panel.y1) / 2
         room = 2 * min(middle, figure.bbox.height - middle)  # a vertical label may be longer than a low panel
         _shorten(axes.yaxis.label, axes.yaxis.label.get_window_extent().height, room)
@@ -165,6 +170,7 @@ def score_axis(
         axis.set_major_formatter(PERCENT)
     elif spans_decades(scores):
         axes.set(**{f"{along}scale": "log"})
+        log_ticks(axis)
 
 
 def describe_divergence(divergence: Divergence) -> str:
@@ -240,13 +246,33 @@ def log_axis_over_decades(axes: Axes, values: Sequence[float] | Floats) -> None:
     """Make the vertical axis logarithmic if the values span decades; curves then have gaps at zeros."""
     if spans_decades(values):
         axes.set_yscale("log", nonpositive="mask")
+        log_ticks(axes.yaxis)
 
 
-def few_log_ticks(axis: Axis) -> None:
-    """Set the ticks of a logarithmic axis at 1 and 3 of each decade, as plain numbers."""
-    axis.set_major_locator(LogLocator(subs=(1, 3), numticks=8))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+def log_ticks(axis: Axis) -> None:
+    """Set ticks at 1 and 3 of each decade, as plain numbers, if a logarithmic axis has too few powers of ten.
+
+    Matplotlib would label so many other ticks that they overlap.
+
+    Args:
+        axis: the axis, with everything drawn.
+    """
+    low, high = axis.get_view_interval()
+    if high / low < FEW_DECADES:
+        axis.set_major_locator(LogLocator(subs=(1, 3)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def slant(names: Sequence[str], panels: int = 1) -> dict[str, Any]:
+    """Return the keywords of horizontal tick labels: at an angle if they do not fit side by side.
+
+    Args:
+        names: the labels.
+        panels: number of panels beside one another.
+    """
+    fits = sum(map(len, names)) <= ROW_LENGTH / panels
+    return {} if fits else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
 
 
 def ticks_at(axis: Axis, values: Sequence[float]) -> None:

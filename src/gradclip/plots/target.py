@@ -1,7 +1,6 @@
 """Figures of the target and of predictions."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -10,13 +9,12 @@ from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
 from gradclip.formatting import shortened
-from gradclip.plots.style import BLUE, GREY, SPLIT_COLORS, bin_edges
+from gradclip.plots.style import BLUE, GREY, SPLIT_COLORS, bin_edges, slant
 from gradclip.scores import Split
 
 MAX_NUMBERED_CLASSES = 12  # with more classes, the counts in the cells would be illegible
 MAX_NAMED_CLASSES = 30  # with more classes, their names would be illegible
 CLASS_LENGTH = 18  # characters of a class's name
-ROW_LENGTH = 70  # characters of all names that fit side by side
 
 
 def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None:
@@ -91,8 +89,5 @@ def plot_confusion(figure: Figure, counts: NDArray[np.int64], names: Sequence[st
 def _label_classes(axes: Axes, names: Sequence[str]) -> None:
     """Set a tick for each class, with names at an angle if they do not fit side by side."""
     size = min(11, 190 / len(names))  # points that a row has
-    angle: dict[str, Any] = {}
-    if sum(map(len, names)) > ROW_LENGTH:
-        angle = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-    axes.set_xticks(range(len(names)), names, fontsize=size, **angle)
+    axes.set_xticks(range(len(names)), names, fontsize=size, **slant(names))
     axes.set_yticks(range(len(names)), names, fontsize=size)

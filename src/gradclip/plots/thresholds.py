@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradclip.arrays import Booleans, Floats
+from gradclip.formatting import format_value
 from gradclip.plots.style import (
     BLACK,
     GREY,
@@ -16,6 +16,7 @@ from gradclip.plots.style import (
     MARKERS,
     RED,
     legend_below,
+    log_ticks,
     score_axis,
     series_style,
     spans_decades,
@@ -24,6 +25,7 @@ from gradclip.plots.style import (
 
 DODGE = 0.02  # distance between the dots of two methods, as a fraction of the axis
 SPREAD = np.array([0.0, -0.004, 0.004, -0.008, 0.008])  # offsets of the dots of one threshold
+CELL_WIDTH, CELL_HEIGHT = 1.0, 0.45  # inches, at least
 MAX_TICKS = 9  # with more thresholds, one tick for each would not fit
 
 
@@ -83,10 +85,10 @@ def plot_thresholds(
         dodge = (index - (len(lines) - 1) / 2) * DODGE  # keeps dots of two methods from overlapping
         _plot_line(axes, line, index, (tried[-1] / tried[0]) ** (dodge + SPREAD))
         for panel in lower:
-            panel.plot(line.threshold, line.diverged, color=GREY, linestyle=_line_style(index), clip_on=False)
+            panel.plot(line.threshold, line.diverged, color=GREY, linestyle=line_style(index), clip_on=False)
             for at, proportion, number in zip(line.threshold, line.diverged, line.numbers, strict=True):
                 color = series_style(number).color
-                panel.plot(at, proportion, _marker(index), color=color, markersize=5, clip_on=False)
+                panel.plot(at, proportion, line_marker(index), color=color, markersize=5, clip_on=False)
     for panel in lower:
         panel.set(ylabel="diverged", ylim=(0, 1), yticks=[0, 1], yticklabels=["none", "all"])
     test_medians = np.concatenate([line.test_medians for line in lines])
@@ -103,6 +105,8 @@ def plot_thresholds(
     bottom.set(xlabel=threshold, xscale="log")
     if len(tried) <= MAX_TICKS:
         ticks_at(bottom.xaxis, tried.tolist())
+    else:
+        log_ticks(bottom.xaxis)
     scores = np.concatenate([test_medians, *(runs for line in lines for runs in line.scores)])
     score_axis(axes, scores, is_fraction, fits=True)
     legend_below(figure, axes)
@@ -120,19 +124,21 @@ def _plot_line(axes: Axes, line: ThresholdLine, index: int, factors: Floats) -> 
     for at, number, scores in zip(line.threshold, line.numbers, line.scores, strict=True):
         positions = at * np.resize(factors, len(scores))
         style = {"color": series_style(number).color, "markersize": 6, "alpha": 0.75, "markeredgewidth": 0}
-        axes.plot(positions, scores, _marker(index), **style)  # type: ignore[arg-type]  # values of several types
+        axes.plot(positions, scores, line_marker(index), **style)  # type: ignore[arg-type]  # values of several types
     axes.plot(
-        *(line.threshold, line.quartiles[:, 1]), color=BLACK, linestyle=_line_style(index), marker=_marker(index),
+        *(line.threshold, line.quartiles[:, 1]), color=BLACK, linestyle=line_style(index), marker=line_marker(index),
         markersize=7, fillstyle="none", linewidth=1.1, zorder=1.5, label=f"{line.label}, median",
     )  # fmt: skip
 
 
-def _line_style(index: int) -> object:
+def line_style(index: int) -> object:
+    """Return the line style of a method by its number."""
     return LINE_STYLES[index % len(LINE_STYLES)]
 
 
-def _marker(index: int) -> str:
-    return MARKERS[index % len(MARKERS)]
+def line_marker(index: int) -> str:
+    """Return the marker of a method by its number; sixteen methods differ in the marker or the line style."""
+    return MARKERS[(index + index // len(LINE_STYLES)) % len(MARKERS)]
 
 
 @dataclass(frozen=True)
@@ -162,19 +168,20 @@ def plot_grid(figure: Figure, grid: Grid, score: str) -> None:
         grid: the medians.
         score: name of the score.
     """
+    rows, columns = grid.medians.shape
+    figure.set_size_inches(max(8.0, 2.0 + CELL_WIDTH * columns), max(4.5, 1.2 + CELL_HEIGHT * rows))
+    figure.set_layout_engine("constrained")
     axes = figure.subplots()
     axes.grid(False)
     axes.set_facecolor(GREY)
-    logarithmic = spans_decades(grid.medians) and bool(np.nanmin(grid.medians) > 0)
-    shown = np.ma.masked_invalid(np.log10(grid.medians) if logarithmic else grid.medians)
-    mesh = axes.pcolormesh(shown, cmap=colormaps["viridis"])
-    for row, column in np.ndindex(*grid.medians.shape):
+    is_log = spans_decades(grid.medians) and bool(np.nanmin(grid.medians) > 0)
+    mesh = axes.pcolormesh(np.ma.masked_invalid(grid.medians), norm="log" if is_log else "linear", cmap="viridis")
+    for row, column in np.ndindex(rows, columns):
         median = grid.medians[row, column]
-        text = "diverged" if grid.diverged[row, column] else f"{median:.3g}" if np.isfinite(median) else "no run"
+        text = "diverged" if grid.diverged[row, column] else format_value(median) if np.isfinite(median) else "no run"
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", bbox={"facecolor": "white", "lw": 0})
-    axes.set_xticks(np.arange(len(grid.columns)) + 0.5, [f"{value:g}" for value in grid.columns])
-    axes.set_yticks(np.arange(len(grid.rows)) + 0.5, [f"{value:g}" for value in grid.rows])
+    axes.set_xticks(np.arange(columns) + 0.5, [f"{value:g}" for value in grid.columns])
+    axes.set_yticks(np.arange(rows) + 0.5, [f"{value:g}" for value in grid.rows])
     axes.set(title=f"Median {score}", xlabel=grid.names[1], ylabel=grid.names[0])
     if np.isfinite(grid.medians).any():
-        bar = figure.colorbar(mesh, ax=axes, pad=0.02)
-        bar.set_label(f"log10 of {score}" if logarithmic else score)
+        figure.colorbar(mesh, ax=axes, pad=0.02).set_label(score)

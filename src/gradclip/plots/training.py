@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from gradclip.arrays import Floats
+from gradclip.formatting import format_value
 from gradclip.plots.style import (
     BLUE,
     GREY,
@@ -58,7 +59,7 @@ def plot_learning_curve(
         show_message(axes, "no finite score")
         return
     if np.isfinite(baseline):
-        text = f"{baseline:.1%}" if is_fraction else f"{baseline:,.4g}"
+        text = f"{baseline:.1%}" if is_fraction else format_value(baseline)
         axes.axhline(baseline, color=GREY, linestyle="--", label=f"baseline that ignores the inputs: {text}")
     for split, curve in curves.items():
         marker = "o" if len(curve) < MARKED_EPOCHS else ""

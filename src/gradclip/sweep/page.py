@@ -11,7 +11,7 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.config.identity import data_identity
-from gradclip.formatting import Table, chosen_on_test, counted, markdown_cell, to_markdown
+from gradclip.formatting import Table, chosen_on_test, counted, markdown_cell, markdown_line, to_markdown
 from gradclip.scores import score_named, stored_score
 from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, best_lines, search_table
@@ -140,7 +140,7 @@ def _description(answer: Answer, jobs: Sequence[JobResult], run_id: str) -> str:
     title, rows = markdown_cell(answer.table.title), answer.table.rows[:MAX_ROWS]
     while True:
         table = to_markdown(answer.table._replace(rows=rows))
-        parts = [*head, f"{title}:", table, *map(markdown_cell, others), *figure]
+        parts = [*head, f"{title}:", table, *map(markdown_line, others), *figure]
         text = "\n\n".join(filter(None, parts))
         if len(text) <= MAX_LENGTH or not (rows or others):
             return text

@@ -4,7 +4,7 @@ from gradclip import keys
 from gradclip.config.identity import data_digest, data_identity
 from gradclip.config.schema import TrainConfig, flatten
 from gradclip.diagnosis.remedy import Remedy
-from gradclip.formatting import format_number, format_scores, markdown_cell
+from gradclip.formatting import format_scores, format_value, markdown_cell
 from gradclip.tracking.views import order_tag
 from gradclip.training.result import Result
 
@@ -35,9 +35,9 @@ def _outcome(result: Result) -> str:
 def _clipping(config: TrainConfig, result: Result) -> str:
     summary = result.summary
     median, _, _, largest = summary.norm_percentiles
-    norms = f"Gradient norm before clipping: median {format_number(median)}, largest {format_number(largest)}."
+    norms = f"Gradient norm {config.clip.norms_state}: median {format_value(median)}, largest {format_value(largest)}."
     if config.clip.name == "none":
-        return f"No clipping. {norms}"
+        return norms
     return f"Clipping: {markdown_cell(config.clip.label)}, changed {summary.clip_fraction:.0%} of the steps. {norms}"
 
 

@@ -73,7 +73,7 @@ def learning_curve(label: str, result: Result) -> Callable[[Figure], None]:
 def gradient_figures(config: TrainConfig, result: Result) -> Figures:
     """Return the figures of gradients and updates; the clipping coefficient only if clipping changed a norm."""
     record, summary, clip = result.record, result.summary, config.clip
-    fraction = "" if clip.name == "none" else f" ({summary.clip_fraction:.0%} of steps)"
+    fraction = "" if clip.name == "none" else f" ({summary.clip_fraction:.0%} clipped)"
     thresholds = thresholds_at(config, record.step)
     figures: Figures = {
         "gradient_norm": partial(
