@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.nn.utils import clip_grad_norm_
 
-from gradclip import ClipGradients, GradientMonitor, Norm
+from gradclip import ClipActivations, ClipGradients, GradientMonitor, HiddenStateMonitor, Norm
 from gradclip.errors import TrainerError
 from tests.integration.test_several_optimizers import Adversaries
 from tests.support.small_trainings import Training, batches, fit, make, weights
@@ -109,7 +109,10 @@ class Scaler:
     """A loss scaler other than torch's."""
 
 
-@pytest.mark.parametrize("callback", [GradientMonitor(), ClipGradients(Norm(1.0))], ids=["monitor", "clip"])
+CALLBACKS = [GradientMonitor(), ClipGradients(Norm(1.0)), ClipActivations(), HiddenStateMonitor()]
+
+
+@pytest.mark.parametrize("callback", CALLBACKS, ids=lambda callback: type(callback).__name__)
 def test_a_precision_plugin_with_an_unknown_scale_is_refused(lightning, callback):
     name = type(callback).__name__
     plugins = importlib.import_module(f"{lightning.__name__}.plugins")
@@ -131,3 +134,30 @@ def test_a_precision_plugin_with_an_unknown_scale_is_refused(lightning, callback
         f"precision: got MixedPrecision with a Scaler; {name} needs a torch.amp.GradScaler, or precision=bf16-mixed"
     )
     assert all(map(torch.equal, weights(module), before))
+
+
+@pytest.mark.parametrize("callback", [ClipActivations(), HiddenStateMonitor()])
+def test_the_loss_scale_of_deepspeed_is_refused_in_float16_only(lightning, callback):
+    plugins = importlib.import_module(f"{lightning.__name__}.plugins")
+    kind = type("DeepSpeedPrecision", (plugins.Precision,), {"precision": "16-mixed"})
+    with pytest.raises(TrainerError, match=r"^precision: got DeepSpeedPrecision, which may scale the loss; "):
+        fit(lightning, make(lightning), callback, plugins=[kind()])
+    kind.precision = "bf16-mixed"
+    fit(lightning, make(lightning), callback, plugins=[kind()])
+
+
+@pytest.mark.parametrize("limit", [1e-3, 1e9])
+def test_layer_outputs_are_clipped_in_float16_at_any_loss_scale(lightning, limit):
+    """A threshold times a loss scale may be too large for float16, in which the derivatives are computed."""
+
+    def train(**settings):
+        module, clip = make(lightning), ClipActivations(limit, limit)
+        fit(lightning, module, clip, max_steps=1, **settings)
+        return weights(module), clip.clip_fraction
+
+    mixed = importlib.import_module(f"{lightning.__name__}.plugins").MixedPrecision
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0**14)
+    mine, fraction = train(plugins=[mixed("16-mixed", "cpu", scaler)])
+    plain, expected = train()
+    torch.testing.assert_close(mine, plain, rtol=1e-3, atol=1e-4)
+    assert fraction == expected == (limit < 1)

@@ -12,7 +12,7 @@ from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from gradclip import ClipGradients, GradientMonitor, Norm, ParameterEMA
 from gradclip.errors import TrainerError
-from tests.support.small_trainings import batches, fit, make, weights
+from tests.support.small_trainings import Training, batches, fit, make, weights
 
 LIMIT = 0.1
 
@@ -309,3 +309,27 @@ def test_the_last_evaluation_of_lbfgs_is_recorded(lightning):
     np.testing.assert_allclose(record.norm, list(dict(module.seen).values()), rtol=1e-5)
     updates = [[(new - old).norm() for old, new in zip(*pair, strict=True)] for pair in pairwise(before)]
     np.testing.assert_allclose(record.updates, updates, rtol=1e-4)
+
+
+class ReusedMemory(Training):
+    """A training run whose losses have one place in memory, as if they came from a CUDA graph."""
+
+    automatic_optimization = False
+
+    def __init__(self):
+        super().__init__()
+        self.place, self.losses = torch.zeros(()), []
+
+    def training_step(self, batch, batch_idx):
+        loss, optimizer = super().training_step(batch, batch_idx), self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(loss)
+        optimizer.step()
+        self.losses.append(loss.item())
+        return self.place.copy_(loss.detach())
+
+
+def test_each_loss_is_recorded_although_the_next_one_overwrites_it(lightning):
+    module, monitor = make(lightning, ReusedMemory), GradientMonitor()
+    fit(lightning, module, monitor)
+    np.testing.assert_allclose(monitor.record.loss, module.losses, rtol=1e-6)

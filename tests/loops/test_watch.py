@@ -474,6 +474,32 @@ def test_a_divergence_is_detected_at_the_next_flush():
     assert watch.record.divergence.step == watch.explosion.divergence.step == 6
 
 
+def test_a_loss_in_memory_that_the_next_batch_overwrites_is_recorded():
+    """A CUDA graph writes the loss of each replay to the same place."""
+    model = network()
+    optimizer, place, expected = sgd(model), torch.zeros(()), []
+    with gradclip.watch(model, optimizer) as watch:
+        for first, second in zip(batches(6)[::2], batches(6)[1::2], strict=True):
+            losses = [loss_of(model, batch) for batch in (first, second)]
+            for loss in losses:
+                loss.backward()
+                watch.loss(place.copy_(loss.detach()))
+            expected.append(torch.stack(losses).mean().item())
+            optimizer.step()
+    np.testing.assert_allclose(watch.record.loss, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("clipper", [None, gradclip.Norm(LIMIT)])
+def test_parameters_on_several_devices_are_refused(clipper):
+    model = nn.ParameterList([torch.ones(3), torch.ones(3, device="meta")])
+    for parameter in model:
+        parameter.grad = torch.ones_like(parameter)
+    optimizer = sgd(model)
+    with gradclip.watch(model, optimizer, clipper), pytest.raises(TrainerError) as caught:
+        optimizer.step()
+    assert str(caught.value) == "optimizer: got parameters on cpu and meta; must be on one device"
+
+
 def test_a_compiled_step_is_clipped_and_recorded():
     ours, theirs = network(), network()
     norms = train(theirs, sgd(theirs), batches(3), by_hand)

@@ -64,8 +64,11 @@ def test_norms_of_large_tensors_equal_the_float64_reference(dtype, scale):
     assert global_norm(tensors).item() == pytest.approx(reference(tensors), rel=1e-5)
 
 
-def test_the_norm_of_millions_of_equal_elements_is_not_too_small():
-    assert float(global_norm([torch.full((4_000_000,), 0.1)])) == pytest.approx(0.1 * 2000.0, rel=2e-5)
+@pytest.mark.parametrize("order", [1.0, 2.0])
+@pytest.mark.parametrize("sizes", [[4_000_000], [cpu.BLOCK], [4096] * 20], ids=str)
+def test_the_norm_of_many_equal_elements_has_no_systematic_error(order, sizes):
+    norm = global_norm([torch.full((size,), 0.1) for size in sizes], order)
+    assert norm.item() == pytest.approx(0.1 * sum(sizes) ** (1 / order), rel=2e-5)
 
 
 def test_float64_elements_whose_squares_overflow_have_a_finite_norm():

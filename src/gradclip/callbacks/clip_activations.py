@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from gradclip.callbacks.trainer_checks import loss_scaler
 from gradclip.clipping.arguments import POSITIVE
-from gradclip.clipping.value import as_scalar
+from gradclip.clipping.value import as_bound
 from gradclip.errors import ClippingError, did_you_mean, first_few
 from gradclip.models.unrolling import Unrolling
 
@@ -22,8 +23,9 @@ class ClipActivations(Callback):
     The clipped derivative propagates to the layer's own weights and to all earlier layers. A layer is a module with its
     own parameters. In a recurrent layer, the derivative with respect to the hidden state is clipped at every time step,
     so that it cannot grow from one time step to the next; the cell state of an LSTM is not clipped. NaN stays NaN; an
-    infinite derivative becomes c or -c. In mixed precision, the threshold is multiplied by the loss scale. With several
-    processes, it applies to the joined batch.
+    infinite derivative becomes c or -c. In mixed precision, the threshold is multiplied by the loss scale; if float16
+    cannot represent the product, larger derivatives are infinite, and the scaler skips the update. With several
+    processes, the threshold applies to the joined batch.
 
     Source: Graves 2013, "Generating sequences with recurrent neural networks": 10 for recurrent layers, 100 for the
     output layer.
@@ -37,6 +39,7 @@ class ClipActivations(Callback):
         ClippingError: a threshold is not above 0, or ``layers`` is not text; at the start of ``fit``, if no layer
             matches the pattern.
         ModelError: at the start of ``fit``, if a recurrent layer is bidirectional or has projections.
+        TrainerError: at the start of ``fit``, if a precision plugin scales the loss with a scaler that is not torch's.
 
     Example:
         >>> from pytorch_lightning import Trainer
@@ -51,7 +54,7 @@ class ClipActivations(Callback):
         self._handles: list[RemovableHandle | Unrolling] = []
         self._clipped_in_step: list[Tensor] = []
         self._clipped_steps: list[Tensor] = []
-        self._scale = 1.0
+        self._scale: float | Tensor = 1.0
 
     @property
     def clip_fraction(self) -> float:
@@ -68,12 +71,14 @@ class ClipActivations(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Register the hooks."""
+        self._scaler = loss_scaler(trainer, "ClipActivations")
         self._handles = [self._register_hook(layer, limit) for layer, limit in self._find_layers(pl_module)]
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        """Compute the factor on the thresholds: the loss scale times the number of processes."""
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self._scale = (scaler.get_scale() if scaler else 1.0) * trainer.world_size
+        """Compute the factor on the thresholds: the loss scale, which stays on the device, times the processes."""
+        self._scale = float(trainer.world_size)
+        if self._scaler is not None:
+            self._scale = self._scaler.scale(torch.full((), self._scale, device=loss.device))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Record whether a derivative was clipped since the last step."""
@@ -124,9 +129,9 @@ class ClipActivations(Callback):
             tensor.register_hook(partial(self._clamp, limit))  # type: ignore[no-untyped-call]
 
     def _clamp(self, limit: float, derivative: Tensor) -> Tensor:
-        scaled = as_scalar(limit * self._scale, derivative)  # a loss scale may exceed the range of float16
-        self._clipped_in_step.append((derivative.abs() > scaled).any())
-        return derivative.clamp(-scaled, scaled)
+        bound = as_bound(limit * self._scale, derivative)
+        self._clipped_in_step.append((derivative.abs() > bound).any())
+        return derivative.clamp(-bound, bound)
 
     def _remove_hooks(self) -> None:
         for handle in self._handles:

@@ -36,7 +36,7 @@ class ClipGradients(Callback):
         ClippingError: the argument is not a clipper.
         TrainerError: at the start of ``fit``, if the Trainer or the module clips too, the strategy is FSDP 1 or
             DeepSpeed, or a precision plugin scales the loss with a scaler that is not torch's; at the first step, if a
-            gradient is sparse.
+            gradient is sparse, or the parameters are on several devices.
 
     Example:
         >>> import gradclip

@@ -64,7 +64,7 @@ class GradientMonitor(Callback):
     Raises:
         TrainerError: an argument is out of range; at the start of ``fit``, if the monitor comes after a ClipGradients,
             the strategy is FSDP 1 or DeepSpeed, or a precision plugin scales the loss with a scaler that is not
-            torch's; at the first step, if a gradient is sparse.
+            torch's; at the first step, if a gradient is sparse, or the parameters are on several devices.
 
     Example:
         >>> import gradclip
@@ -181,7 +181,7 @@ class GradientMonitor(Callback):
     ) -> None:
         """Add the step to the record if this batch ended one."""
         if (loss := returned_loss(outputs)) is not None:
-            self._losses.append(loss)
+            self._losses.append(loss.clone())  # a CUDA graph writes the next loss where this one is
         extremes = batch_extremes(batch)
         for watched in self._current.values():
             watched.monitor.add_batch(extremes)

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
 from gradclip.arrays import Floats
-from gradclip.callbacks.trainer_checks import warn_of_lost_record
+from gradclip.callbacks.trainer_checks import loss_scaler, warn_of_lost_record
 from gradclip.clipping.arguments import Range
 from gradclip.errors import TrainerError
 from gradclip.models.unrolling import Unrolling, can_unroll
@@ -37,6 +37,7 @@ class HiddenStateMonitor(Callback):
     Raises:
         TrainerError: ``snapshots`` is not a whole number of at least 2.
         ModelError: during training, if a recorded layer receives packed sequences.
+        TrainerError: at the start of ``fit``, if a precision plugin scales the loss with a scaler that is not torch's.
 
     Example:
         >>> import gradclip
@@ -72,6 +73,7 @@ class HiddenStateMonitor(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Find the recurrent layers; start a new record or continue the one in the checkpoint."""
+        self._scaler = loss_scaler(trainer, "HiddenStateMonitor")
         warn_of_lost_record(trainer, "HiddenStateMonitor")
         layers = ((name, layer) for name, layer in pl_module.named_modules() if isinstance(layer, nn.RNNBase))
         self._layers = {name: layer for name, layer in layers if can_unroll(layer)}
@@ -93,8 +95,7 @@ class HiddenStateMonitor(Callback):
         if not self._unrollings:
             return
         self._remove_hooks()
-        scaler = getattr(trainer.precision_plugin, "scaler", None)
-        self._add_snapshot(trainer.global_step + 1, scaler.get_scale() if scaler else 1.0)
+        self._add_snapshot(trainer.global_step + 1, self._scaler.get_scale() if self._scaler else 1.0)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -4,10 +4,9 @@ from contextlib import suppress
 from typing import Any
 
 from pytorch_lightning import LightningModule, Trainer
-from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip.callbacks.trainer_checks import overrides
+from gradclip.callbacks.trainer_checks import loss_scaler
 from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import unscale
 from gradclip.loops.unwrapping import unwrapped
@@ -33,17 +32,10 @@ class OptimizerSteps:
     """
 
     def __init__(self, trainer: Trainer, module: LightningModule, callback: str) -> None:
-        plugin = trainer.precision_plugin
-        self.scaler: GradScaler | None = getattr(plugin, "scaler", None)
+        self.scaler = loss_scaler(trainer, callback)
         self.has_backward = False
         self._callback, self._is_automatic = callback, module.automatic_optimization
         self._announced: Optimizer | None = None  # optimizer whose step Lightning announced in the current batch
-        got = f"precision: got {type(plugin).__name__}"
-        if self.scaler is None and (overrides(plugin, "pre_backward") or overrides(plugin, "backward")):
-            raise TrainerError(f"{got}, which may scale the loss; {callback} needs the scaler in its attribute scaler")
-        if self.scaler is not None and not isinstance(self.scaler, GradScaler):
-            kind = type(self.scaler).__name__
-            raise TrainerError(f"{got} with a {kind}; {callback} needs a torch.amp.GradScaler, or precision=bf16-mixed")
         self._handles = []
         for optimizer in [] if self._is_automatic else trainer.optimizers:
             with suppress(AttributeError):  # the optimizer never called the constructor of its base class

@@ -1,4 +1,4 @@
-"""Checks of a Trainer before a training run: its strategy, optimizers, hooks, callbacks and number of steps.
+"""Checks of a Trainer before a training run: its strategy, loss scaler, optimizers, hooks, callbacks and steps.
 
 Lightning's types are recognized by name, since two packages define the same types.
 """
@@ -7,6 +7,7 @@ import math
 import warnings
 
 from pytorch_lightning import Callback, Trainer
+from torch.amp import GradScaler
 
 from gradclip.errors import TrainerError
 
@@ -23,6 +24,24 @@ def check_whole_gradients(trainer: Trainer, callback: str) -> None:
     if SHARDING & {kind.__name__ for kind in type(trainer.strategy).__mro__}:
         allowed = f"{callback} needs whole gradients, as in ddp, or ModelParallelStrategy with fully_shard (FSDP 2)"
         raise TrainerError(f"strategy: got {name}; {allowed}")
+
+
+def loss_scaler(trainer: Trainer, callback: str) -> GradScaler | None:
+    """Return the scaler of the loss, None if it is not scaled; ``callback`` is the name in the message.
+
+    Raises:
+        TrainerError: the precision plugin may scale the loss, but has no scaler of torch's.
+    """
+    plugin = trainer.precision_plugin
+    scaler, name = getattr(plugin, "scaler", None), type(plugin).__name__
+    got = f"precision: got {name}"
+    has_own = overrides(plugin, "pre_backward") or overrides(plugin, "backward")
+    if scaler is None and (has_own or (name == "DeepSpeedPrecision" and plugin.precision.startswith("16"))):
+        raise TrainerError(f"{got}, which may scale the loss; {callback} needs the scaler in its attribute scaler")
+    if not isinstance(scaler, GradScaler | None):
+        kind = type(scaler).__name__
+        raise TrainerError(f"{got} with a {kind}; {callback} needs a torch.amp.GradScaler, or precision=bf16-mixed")
+    return scaler
 
 
 def warn_of_lost_record(trainer: Trainer, callback: str) -> None:

@@ -70,7 +70,7 @@ class Value(Clipper):
     def _clamp(self, gradient: Tensor) -> Tensor:
         if gradient.is_complex():
             return torch.view_as_complex(self._clamp(as_real(gradient)))
-        lower, upper = (as_scalar(end, gradient) for end in self._ends())
+        lower, upper = (as_bound(end, gradient) for end in self._ends())
         return gradient.clamp(lower, upper)
 
 
@@ -79,10 +79,14 @@ def _reaches(dtype: torch.dtype, end: float | Tensor) -> bool:
     return isinstance(end, Tensor) or abs(end) <= torch.finfo(dtype).max
 
 
-def as_scalar(end: float | Tensor, gradient: Tensor) -> Tensor:
-    """Return a bound as a scalar of the gradient's type, infinite beyond its range: torch would refuse it.
+def as_bound(end: float | Tensor, gradient: Tensor) -> Tensor:
+    """Return a bound as a scalar of the gradient's type on its device, infinite beyond the type's range.
 
-    It is created on the gradient's device, since a copy from the CPU would wait.
+    A number is created on the device, since a copy from the CPU would wait.
+
+    Example:
+        >>> as_bound(1e5, torch.ones(2, dtype=torch.float16))
+        tensor(inf, dtype=torch.float16)
     """
     if isinstance(end, Tensor):
         return end.to(gradient.dtype)

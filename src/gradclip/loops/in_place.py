@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gradclip.clipping.base import Clipper, Rescaler, State
-from gradclip.loops.optimizers import check_dense
+from gradclip.loops.optimizers import check_gradients
 from gradclip.telemetry.steps import Effect
 
 SAVED_BY = "saved_by"  # key in a saved state
@@ -40,14 +40,14 @@ class InPlaceClipper:
             named: all parameters of the optimizer by name; must be the same object while the parameters are the same.
 
         Raises:
-            TrainerError: a gradient is sparse.
+            TrainerError: a gradient is sparse, or the parameters are on several devices.
         """
         gradients = {name: _writable_gradient(p) for name, p in named.items() if p.grad is not None and p.numel()}
         if not gradients:  # no batch in the step had a loss
             return
         parameters = {name: named[name] for name in gradients}
         if self._known is not named:
-            check_dense(parameters)
+            check_gradients(parameters)
             self.state, self._known = self._state_for(named), named
         assert self.state is not None
         after = self.clipper.clip_in_place(gradients, parameters, self.state)

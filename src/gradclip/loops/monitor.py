@@ -19,7 +19,7 @@ from gradclip.loops.finite_state import FiniteState
 from gradclip.loops.optimizers import (
     OptimizerParameters,
     call_before_use,
-    check_dense,
+    check_gradients,
     foreign_hooks,
     group_rates,
     uncompiled,
@@ -150,7 +150,7 @@ class OptimizerMonitor:
             are_known: whether the gradients are those of the step; if not, their norms are NaN.
 
         Raises:
-            TrainerError: a gradient is sparse.
+            TrainerError: a gradient is sparse, or the parameters are on several devices.
         """
         if not self.is_open:
             self._follow(flush)
@@ -255,7 +255,7 @@ class OptimizerMonitor:
         flush()
         pairs = zip(named.items(), are_trained, strict=True)
         trained = [(name, parameter) for (name, parameter), is_trained in pairs if is_trained and parameter.numel()]
-        check_dense(dict(trained))
+        check_gradients(dict(trained))
         self._named, self._are_trained = named, are_trained
         self._recorder = make_recorder(trained, effect)
         size = sum(parameter.numel() for _, parameter in trained)

@@ -56,12 +56,15 @@ class OptimizerParameters:
         self.group_of = {name: index for name, index, _ in ordered}
 
 
-def check_dense(parameters: Mapping[str, Tensor]) -> None:
-    """Check that no parameter has a sparse gradient.
+def check_gradients(parameters: Mapping[str, Tensor]) -> None:
+    """Check that no parameter has a sparse gradient, and that all parameters are on one device.
 
     Raises:
-        TrainerError: a gradient is sparse.
+        TrainerError: a gradient is sparse, or the parameters are on several devices.
     """
+    devices = {str(parameter.device) for parameter in parameters.values()}
+    if len(devices) > 1:
+        raise TrainerError(f"optimizer: got parameters on {' and '.join(sorted(devices))}; must be on one device")
     for name, parameter in parameters.items():
         if parameter.grad is not None and parameter.grad.layout != torch.strided:
             raise TrainerError(f"{name}: got a sparse gradient; must be dense (Embedding: sparse=False)")

@@ -54,7 +54,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     Raises:
         ClippingError: ``clipper`` is not a clipper.
         TrainerError: another argument has the wrong type or value, the model is sharded by FSDP 1 or DeepSpeed, or
-            another watch clips its gradients; at a step, if a gradient is sparse or still scaled.
+            another watch clips its gradients; at a step, if a gradient is sparse or still scaled, or on another device.
 
     Example:
         >>> import torch, gradclip
@@ -103,7 +103,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         if clipper is not None:
             CLIPPING[id(self.optimizer)] = self._monitor
         self._monitor.hook(self.optimizer, measures_clipped=False)
-        self._losses: list[Tensor] = []  # one for each batch since the last step
+        self._losses: list[Tensor] = []  # mean of each batch since the last step, in memory of its own
         self._depth = 0  # number of nested steps
         self._closure: Closure | None = None  # the wrapped closure of the latest step
         self._handles = [
@@ -163,7 +163,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
             The same loss, so that ``watch.loss(loss).backward()`` works.
         """
         if torch.is_grad_enabled():
-            self._losses.append(torch.as_tensor(loss).detach())
+            self._losses.append(_mean(loss))
         return loss
 
     def flush(self) -> None:
@@ -261,7 +261,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
             loss = closure()
             self._measure_and_clip()
             if not given and isinstance(loss, Tensor | float):
-                self._losses = [torch.as_tensor(loss).detach()]  # only the last evaluation counts
+                self._losses = [_mean(loss)]  # only the last evaluation counts
             return loss
 
         return evaluate
@@ -280,15 +280,14 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
 
     def _first_gradient(self) -> tuple[Tensor | None, int | None]:
         """Return the first gradient, and how often it has been changed in place."""
-        gradients = (parameter.grad for parameter in self._monitor.read_parameters().values())
-        first = next((gradient for gradient in gradients if gradient is not None), None)
+        first = next((p.grad for p in self._monitor.read_parameters().values() if p.grad is not None), None)
         return first, version_of(first)
 
     def _record_step(self) -> None:
         if not self._monitor.is_open:
             return
         step = self._monitor.steps + 1
-        loss = torch.stack([loss.float().mean() for loss in self._losses]).mean() if self._losses else None
+        loss = torch.stack(self._losses).mean() if self._losses else None
         self._monitor.record_step(StepIndex(step, 1, step - 1), loss, scaled=self._scaled_steps is not None)
         self._losses, self._monitor.first_clipped, self._closure = [], (None, 0), None
         if step % self.flush_every == 0:
@@ -298,3 +297,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.discard_step()
         self._monitor.record_gradients(self.flush)
         self._record_step()
+
+
+def _mean(loss: Tensor | float) -> Tensor:
+    """Return the mean in new memory, since a CUDA graph writes the next loss where this one is."""
+    return torch.as_tensor(loss).detach().float().mean()
