@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.sweep.design import count_groups, design_lines, print_design
 
 
@@ -32,6 +34,13 @@ def config(target: str, *typed: str, **params: str) -> DictConfig:
 def test_a_sweep_reports_in_advance_what_its_comparison_can_detect() -> None:
     (line,) = design_lines(config("hydra.BasicSweeper", "seed=0,1", **{"clip.value": "1,2,3", "seed": "range(9)"}))
     assert line.startswith("3 groups: 2 seeds cannot show a difference at the 5% level")
+
+
+def test_a_glob_in_the_config_of_a_sweep_counts_the_options_that_it_matches() -> None:
+    sweep = config("hydra.BasicSweeper", clip="glob(norm*)", seed="0,1")
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        (line,) = design_lines(sweep)
+    assert line.startswith("3 groups: 2 seeds")
 
 
 def test_nothing_is_reported_for_a_single_group_or_a_search() -> None:

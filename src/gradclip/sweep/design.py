@@ -3,6 +3,7 @@
 from math import prod
 from pathlib import Path
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -53,7 +54,9 @@ def _overrides_of(config: DictConfig | ListConfig) -> list[Override] | None:
         return None
     params = config.hydra.sweeper.get("params") or {}
     typed = [*(f"{name}={values}" for name, values in params.items()), *config.hydra.overrides.task]
-    parsed: list[Override] = OverridesParser.create().parse_overrides(typed)
+    started = GlobalHydra.instance()
+    loader = started.config_loader() if started.is_initialized() else None  # lists the options of a glob in the config
+    parsed: list[Override] = OverridesParser.create(config_loader=loader).parse_overrides(typed)
     return parsed
 
 

@@ -7,7 +7,7 @@ from uuid import NAMESPACE_URL, uuid5
 from omegaconf import OmegaConf
 
 from gradclip import keys
-from gradclip.config.overrides import as_typed, multirun_name, train_command
+from gradclip.config.overrides import as_typed, parent_run_name, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError, disk_errors
 from gradclip.program import command_line
@@ -40,7 +40,7 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
     if not (folder / HYDRA_FILE).exists():
         return
     got = f"hydra.sweep.dir: got {str(folder)!r}"
-    if multirun_name(_typed_in(folder)) != multirun_name(typed):
+    if parent_run_name(_typed_in(folder)) != parent_run_name(typed):
         raise ConfigError(f"{got}; another multirun wrote to this folder; choose another folder")
     if unsent_below(folder):
         send = command_line("sync", [str(folder)])
@@ -65,7 +65,7 @@ def parent_of(folder: Path) -> Parent:
     folder of this name, whose earlier content was deleted, has its own parent run.
     """
     typed = _typed_in(folder)
-    name, command = multirun_name(typed), train_command(typed, multirun=True)
+    name, command = parent_run_name(typed), train_command(typed, multirun=True)
     created = {keys.COMMAND: command, keys.CREATION: uuid5(NAMESPACE_URL, f"{folder} {name}").hex}
     return Parent(str(folder), name, created | read_note(folder / MAIN_FILE))
 

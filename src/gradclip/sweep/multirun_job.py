@@ -8,7 +8,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gradclip.config.error_messages import USER_ERRORS
-from gradclip.config.overrides import as_typed, job_name
+from gradclip.config.overrides import as_typed, failed_job_name
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
@@ -40,11 +40,11 @@ def run_one_of_many(config: DictConfig) -> None:
     except Interrupted as stop:
         ask_to_stop(folder.parent, stop.signal)
         reason = f"stopped by {signal_name(stop.signal)} after step {stop.step}"
-        result = JobResult(number, job_name(overrides), outcome="stopped", error=reason)
+        result = JobResult(number, failed_job_name(overrides), outcome="stopped", error=reason)
     except Exception as error:
         if not isinstance(error, USER_ERRORS):  # a bug or a failed store
             traceback.print_exc()
-        result = JobResult(number, job_name(overrides), error=failure_reason(error))
+        result = JobResult(number, failed_job_name(overrides), error=failure_reason(error))
     result.write(folder)
     print(f"{job_message(result)}{progress(folder.parent)}", flush=True)
 
