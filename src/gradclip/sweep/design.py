@@ -10,7 +10,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from gradclip.terminal import print_lines
 
-SEARCH = "search_sweeper"  # in the target of the search sweeper, whose jobs are not known in advance
+SEARCH = "hydra_plugins.search_sweeper.SearchSweeper"  # its jobs are not known in advance
 
 
 def print_design(folder: Path) -> None:
@@ -50,7 +50,7 @@ def count_groups(overrides: list[Override]) -> tuple[int, int]:
 
 def _overrides_of(config: DictConfig | ListConfig) -> list[Override] | None:
     """Return the overrides of a multirun, starting with those in its config; None for a search."""
-    if SEARCH in str(config.hydra.sweeper.get("_target_")):
+    if config.hydra.sweeper.get("_target_") == SEARCH:
         return None
     params = config.hydra.sweeper.get("params") or {}
     typed = [*(f"{name}={values}" for name, values in params.items()), *config.hydra.overrides.task]

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gradclip import keys
 from gradclip.config.overrides import as_typed, parent_run_name, train_command
@@ -68,6 +68,20 @@ def parent_of(folder: Path) -> Parent:
     name, command = parent_run_name(typed), train_command(typed, multirun=True)
     created = {keys.COMMAND: command, keys.CREATION: uuid5(NAMESPACE_URL, f"{folder} {name}").hex}
     return Parent(str(folder), name, created | read_note(folder / MAIN_FILE))
+
+
+def launcher_classes(launcher: DictConfig) -> set[str]:
+    """Return the name of a launcher's class and, if it runs chunks, those of the launchers over and within them.
+
+    Args:
+        launcher: settings of the launcher.
+
+    Example:
+        >>> launcher_classes(OmegaConf.create({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}))
+        {'VectorizedLauncher'}
+    """
+    settings = [launcher, launcher.get("over"), launcher.get("within")]
+    return {str(one["_target_"]).rpartition(".")[2] for one in settings if one}
 
 
 def for_multirun(config: TrainConfig) -> TrainConfig:

@@ -14,7 +14,7 @@ from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
 from gradclip.formatting import signal_name
 from gradclip.sweep.design import count_jobs, print_design
-from gradclip.sweep.multirun import for_multirun, parent_of
+from gradclip.sweep.multirun import for_multirun, launcher_classes, parent_of
 from gradclip.sweep.results import JobResult, count_results, failure_reason, find_finished, job_message
 from gradclip.sweep.stacking import refusal
 from gradclip.sweep.stopping import ask_to_stop, follow_main, stopped_by
@@ -32,7 +32,8 @@ def run_one_of_many(config: DictConfig) -> None:
     follow_main(folder.parent)
     try:
         job = Job(for_multirun(validate(config)), overrides, folder, number, parent_of(folder.parent))
-        if number == 0 and "vectorized" not in str(HydraConfig.get().launcher):  # vectorized prints the design
+        stacks = "VectorizedLauncher" in launcher_classes(HydraConfig.get().launcher)  # and has printed the design
+        if number == 0 and not stacks:
             with standard_output():
                 print_design(folder.parent)
                 print_hint(job.config, folder.parent)
