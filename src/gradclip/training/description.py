@@ -48,7 +48,7 @@ def _clipping(config: TrainConfig, result: Result) -> str:
     norms = f"Gradient norm before clipping: median {format_number(median)}, largest {format_number(largest)}."
     if config.clip.name == "none":
         return f"No clipping. {norms}"
-    return f"Clipping: {markdown_cell(config.clip.label)}, changed {summary.clip_fraction:.0%} of the steps. {norms}"
+    return f"Clipping: {markdown_cell(config.clip.label)}, changed {result.clipped_steps}. {norms}"
 
 
 def _what_to_try(result: Result) -> str:
