@@ -1,3 +1,5 @@
+"""Messages of errors suggest the nearest name and count the names that they leave out."""
+
 import pytest
 
 from gradclip.errors import did_you_mean, first_few

@@ -1,3 +1,5 @@
+"""Arguments of clippers that are out of range are refused with value and range."""
+
 import numpy as np
 import pytest
 import torch

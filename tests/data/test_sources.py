@@ -1,3 +1,5 @@
+"""Each source of a table reads its rows and splits them as its settings say."""
+
 from pathlib import Path
 
 import numpy as np

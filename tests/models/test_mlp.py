@@ -1,3 +1,5 @@
+"""The multilayer perceptron has the layers, the initialization and the number of weights that its settings say."""
+
 import pytest
 import torch
 from torch import nn

@@ -1,3 +1,5 @@
+"""Recurrent networks have the initial weights of the papers, and truncation limits only how far gradients reach."""
+
 import pytest
 import torch
 from torch import nn

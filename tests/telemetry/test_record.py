@@ -1,3 +1,5 @@
+"""A record derives norms, clip fraction, divergence and tables from its steps."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""The outcome of a run, and the scores, tags and notes that follow from its curves and its record."""
+
 import math
 from dataclasses import replace
 from math import nan
