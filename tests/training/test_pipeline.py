@@ -54,6 +54,13 @@ def test_the_clip_fraction_is_reported_with_the_steps_that_it_counts(tmp_path, s
     assert f", {expected}. Gradient norm" in describe(config, result)
 
 
+def test_the_limits_of_recurrent_graves_act(tmp_path):
+    few = ["data.validation_sequences=100", "data.test_sequences=100", "data.steps_per_epoch=20"]
+    summary = train(Job(compose_config([*LIGHT, "+experiment=recurrent_graves", *few]), LIGHT, tmp_path)).summary
+    assert summary.steps == 20
+    assert summary.clip_fraction > 0.5
+
+
 def test_a_resumed_run_keeps_weights_of_64_bits(tmp_path):
     config = compose_config([*LIGHT, "clip=norm", "trainer.precision=64-true"])
     stopped, resumed = (build_components(config, tmp_path) for _ in range(2))
