@@ -110,7 +110,9 @@ def test_the_figure_of_the_layers_matches_the_import_contract():
 
 
 def test_the_readme_is_short():
-    assert len((ROOT / "README.md").read_text().split()) <= 1000
+    before, _, rest = (ROOT / "README.md").read_text().partition("<!-- methods:begin short -->")
+    _, _, after = rest.partition("<!-- methods:end -->")  # the table between grows with each method
+    assert len(f"{before}{after}".split()) <= 720
 
 
 def test_badges_match_the_project_metadata():

@@ -1,3 +1,5 @@
+"""Messages of errors suggest the nearest name and count the names that they leave out."""
+
 import re
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""`import gradclip` is light, and every public name is imported on first use."""
+
 import subprocess
 import sys
 

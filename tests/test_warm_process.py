@@ -1,3 +1,5 @@
+"""The modules that a warm process loads in advance exist."""
+
 from importlib.util import find_spec
 
 import pytest

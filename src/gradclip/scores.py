@@ -57,6 +57,18 @@ class Score:
         """Return the value whose distance from perfect is the given error."""
         return abs(self.perfect - error)
 
+    def unscaling_factor(self, target_scale: float) -> float:
+        """Return the factor from the score in scaled units to the score in the target's own unit.
+
+        Args:
+            target_scale: target units per unit of the scaled target.
+
+        Example:
+            >>> MSE.unscaling_factor(10.0), ACCURACY.unscaling_factor(10.0)
+            (100.0, 1.0)
+        """
+        return target_scale**2 if self == MSE else 1.0
+
     def by_epoch(self, split: Split) -> str:
         """Return the name of the score on a split, once an epoch."""
         return f"{self.name}/{split}"

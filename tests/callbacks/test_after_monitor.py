@@ -1,3 +1,5 @@
+"""The monitor's norms after clipping are those that the optimizer uses, whoever clips after it."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""A run that is stopped and resumed ends like one that was not, and stops only between steps."""
+
 import errno
 import logging
 import math

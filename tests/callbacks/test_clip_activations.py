@@ -1,3 +1,5 @@
+"""`ClipActivations` gives the gradients of clipped derivatives, at every time step of a recurrent layer."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""`ClipGradients` clips the gradients that the optimizer uses, and refuses what it cannot clip."""
+
 import copy
 
 import pytest

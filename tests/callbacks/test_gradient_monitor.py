@@ -1,3 +1,5 @@
+"""`GradientMonitor` records what a plain loop measures, changes nothing, and reports a divergence where it begins."""
+
 import copy
 from types import SimpleNamespace
 

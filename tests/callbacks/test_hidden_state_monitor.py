@@ -1,3 +1,5 @@
+"""`HiddenStateMonitor` records autograd's derivatives at each hidden state without changing the training."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""The first stop signal during training is only recorded; a second, or one outside training, stops at once."""
+
 import signal
 import threading
 import time

@@ -1,3 +1,5 @@
+"""A resumed run draws the random numbers of an uninterrupted one."""
+
 import random
 from pathlib import Path
 

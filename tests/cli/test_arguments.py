@@ -1,5 +1,7 @@
 """Checks of command-line arguments before Hydra reads them."""
 
+from pathlib import Path
+
 import pytest
 
 from gradclip.cli.arguments import (
@@ -71,6 +73,8 @@ def test_only_train_accepts_multirun(primary: str) -> None:
             "clip.value=tag(log,interval(0.1,10))",
         ],
         ["-m", "clip=choice(norm,value)", "optimizer=shuffle(sgd, adam)", "+experiment=[explosion, huber_loss]"],
+        ["-m", "clip=sort(norm,value,reverse=true)", "loss=tag(short,shuffle(choice(mse,mae)))"],
+        ["-m", "+experiment=[explosion,huber_loss],[norm_scaling]", "clip=str(norm)"],
         ["clip.groups=[{parameters: '((', value: 1}]", "~seed", "data.path='a (1).csv'", "--cfg", "job"],
     ],
 )
@@ -89,6 +93,29 @@ def test_a_glob_that_matches_no_option_is_refused(argument: str, line: str) -> N
     with pytest.raises(ConfigError) as caught:
         with_globs_expanded(["-m", argument])
     assert str(caught.value).startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("clip=sort(norm,../value,reverse=true)", "no such option; choose from activation,"),
+        ("clip=shuffle(range(1,3))", "no such option; choose from activation,"),
+        ("clip=interval(0,1)", "no such option; choose from activation,"),
+        ("clip=sort([norm,value])", "choose one option; to run several, use -m clip=a,b"),
+    ],
+)
+def test_a_function_lists_only_options_of_the_group(argument: str, reason: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_arguments(["-m", argument], "train")
+    assert str(caught.value).startswith(f"{argument}: {reason}")
+
+
+@pytest.mark.parametrize("added", [["--config-dir", "FOLDER"], ["hydra.searchpath=[file://FOLDER]"]])
+def test_a_glob_finds_the_options_of_all_folders_that_hydra_searches(added: list[str], tmp_path: Path) -> None:
+    (tmp_path / "clip").mkdir()
+    (tmp_path / "clip/mine.yaml").touch()
+    flags = [text.replace("FOLDER", str(tmp_path)) for text in added]
+    assert with_globs_expanded(["-m", *flags, "clip=glob([mi*,no*],exclude=norm*)"])[-1] == "clip=mine,none"
 
 
 def test_a_glob_becomes_the_options_that_it_matches() -> None:

@@ -1,3 +1,5 @@
+"""`adaptive` limits each unit's norm to a fraction of its weight norm, as the paper does."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""Arguments of clippers that are out of range are refused with value and range."""
+
 from fractions import Fraction
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""`auto` clips at NumPy's percentile of the norms so far."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""A chain applies its clippers in order, each with its own state."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""`groups` clips each group of parameters with its own threshold and state; the first matching pattern counts."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""`none` reports the norm and changes no gradient."""
+
 import torch
 
 from gradclip import Identity

@@ -1,3 +1,5 @@
+"""`norm` rescales all gradients together as torch does, also where squares overflow."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""`norm_value` clips the norm first and then the elements."""
+
 import pytest
 import torch
 

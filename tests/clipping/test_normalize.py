@@ -1,3 +1,5 @@
+"""`normalize` gives any gradient but zero the same norm."""
+
 import pytest
 import torch
 

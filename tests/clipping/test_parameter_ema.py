@@ -1,3 +1,5 @@
+"""`parameter_ema` follows the published rule of AdaGC, tensor by tensor."""
+
 import numpy as np
 import pytest
 import torch

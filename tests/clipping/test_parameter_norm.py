@@ -1,3 +1,5 @@
+"""`parameter_norm` clips each tensor by its own norm."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""`quantile` follows the published rule, and its threshold approaches the percentile."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""A scheduled threshold changes by equal steps or ratios, then stays constant."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""`skip` leaves out non-finite and too large updates, at most `patience` in a row."""
+
 import pytest
 import torch
 

@@ -1,3 +1,5 @@
+"""`spectral` caps singular values as an exact decomposition does, and leaves smaller gradients as they are."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""`spike` follows the published rule of AdaClip, with a running maximum for each tensor."""
+
 import numpy as np
 import pytest
 import torch

@@ -1,3 +1,5 @@
+"""`stabilize` follows the published rule of AdaGN, with running averages for each tensor."""
+
 import numpy as np
 import pytest
 import torch

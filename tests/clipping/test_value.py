@@ -1,3 +1,5 @@
+"""`value` clips each element, bit for bit as torch does."""
+
 import pytest
 import torch
 

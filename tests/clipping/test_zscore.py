@@ -1,3 +1,5 @@
+"""`zscore` follows the published rule of ZClip, and its averages ignore non-finite norms."""
+
 import numpy as np
 import pytest
 

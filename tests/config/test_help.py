@@ -3,8 +3,10 @@
 import pytest
 import yaml
 
-from gradclip.config.help import help_text
+from gradclip.config.composition import compose_config
+from gradclip.config.help import WHOLE_CONFIG, help_text
 from gradclip.config.paths import CONFIG_FOLDER
+from gradclip.config.schema import leaves
 
 GROUP_OF = {path: path.parent.relative_to(CONFIG_FOLDER).as_posix() for path in CONFIG_FOLDER.glob("*/**/*.yaml")}
 OPTIONS = sorted(GROUP_OF)
@@ -23,7 +25,7 @@ def test_every_option_has_a_description(path):
 @pytest.mark.parametrize("path", OPTIONS, ids=lambda path: f"{GROUP_OF[path]}={path.stem}")
 def test_every_setting_has_a_description(path):
     group, option = GROUP_OF[path], path.stem
-    if group in {"experiment", "sweep"}:
+    if group in WHOLE_CONFIG:
         return
     shown = help_text("train", "", [f"{group}={option}"]).splitlines()
     found = yaml.safe_load(path.read_text())
@@ -56,3 +58,23 @@ def test_options_that_another_option_chooses_are_shown():
     assert " * cross_entropy " in shown
     assert "   model.hidden_size=50" in shown
     assert " * rnn " in help_text("train", "", ["+experiment=recurrent_explosion", "data=temporal_order"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in OPTIONS if GROUP_OF[path] in WHOLE_CONFIG],
+    ids=lambda path: f"{GROUP_OF[path]}={path.stem}",
+)
+def test_settings_of_an_experiment_are_shown_once_by_their_names_with_its_values(path):
+    assert "# @package _global_" in path.read_text()
+    chosen = f"+{GROUP_OF[path]}={path.stem}"
+    settings = dict(leaves(compose_config([chosen])))
+    shown = help_text("train", "", [chosen]).partition("Settings (change with name=value):")[2]
+    rows = [row.strip().partition("=") for row in shown.splitlines() if row.startswith("   ") and " hydra." not in row]
+    assert len(rows) == len({name for name, _, _ in rows})
+    for name, _, value_and_meaning in rows:
+        value, _, meaning = value_and_meaning.partition(" ")
+        assert meaning.strip(), name
+        assert name in settings
+        if isinstance(settings[name], float):
+            assert float(value) == settings[name], name

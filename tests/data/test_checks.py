@@ -1,3 +1,5 @@
+"""A table that cannot be trained on is refused with setting, value, row and column, all problems at once."""
+
 import numpy as np
 import pandas as pd
 import pytest

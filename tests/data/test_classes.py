@@ -1,3 +1,5 @@
+"""Classes have numbers in the order of their labels, balanced weights, and equal proportions in all splits."""
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,3 +1,5 @@
+"""Columns and rows that are left out of a table: which, and what the notes say."""
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,3 +1,5 @@
+"""Batches depend only on seed and epoch, are divided among processes without overlap, and can be resumed."""
+
 import hypothesis.strategies as st
 import pytest
 import torch

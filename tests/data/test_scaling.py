@@ -1,3 +1,5 @@
+"""Scaling equals scikit-learn's, fitted on the training rows only."""
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,3 +1,5 @@
+"""Generated sequences depend only on seed and epoch; validation and test sequences are the same for all runs."""
+
 import pytest
 import torch
 

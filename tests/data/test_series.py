@@ -1,3 +1,5 @@
+"""Windows of a time series stay within one series, and the splits follow one another in time."""
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,3 +1,5 @@
+"""The data module of a table gives all rows of each split, scaled and scored by the training rows."""
+
 import numpy as np
 import pytest
 import torch

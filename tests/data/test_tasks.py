@@ -1,3 +1,5 @@
+"""The long-memory tasks generate sequences whose targets follow from their inputs."""
+
 import numpy as np
 import pytest
 

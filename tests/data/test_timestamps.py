@@ -1,3 +1,5 @@
+"""Timestamps are read as numbers or dates in the meaning intended; ambiguous dates are refused."""
+
 import numpy as np
 import pandas as pd
 import pytest

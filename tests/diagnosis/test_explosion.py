@@ -1,3 +1,5 @@
+"""The explosion report says where a divergence began, shows the steps before it, and suggests remedies that fit."""
+
 import json
 from dataclasses import replace
 

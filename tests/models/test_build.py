@@ -1,3 +1,5 @@
+"""A network is built from its settings and tried once without a trace; unsuitable ones are refused."""
+
 import pytest
 import torch
 from torch import nn

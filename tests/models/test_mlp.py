@@ -1,8 +1,11 @@
+"""The multilayer perceptron has the layers, the initialization and the number of weights that its settings say."""
+
 import pytest
 import torch
 from torch import nn
 
 from gradclip import MLP
+from gradclip.errors import ModelError
 from gradclip.models.mlp import ACTIVATIONS, INITIALIZATIONS
 
 
@@ -78,3 +81,18 @@ def test_the_same_seed_gives_the_same_weights():
         torch.manual_seed(5)
         networks.append(MLP(20))
     assert all(torch.equal(a, b) for a, b in zip(*(network.parameters() for network in networks), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("option", "line"),
+    [
+        ({"activation": "relu6"}, "activation: got 'relu6' (did you mean 'relu'?); choose from relu,"),
+        ({"initialization": "he"}, "initialization: got 'he'; choose from pytorch, he_uniform,"),
+        ({"output_initialization": "he"}, "output_initialization: got 'he'; choose from pytorch,"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_an_unknown_option_is_refused_with_the_choices(option, line):
+    with pytest.raises(ModelError) as caught:
+        MLP(3, **option)
+    assert str(caught.value).startswith(line)

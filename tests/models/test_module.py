@@ -1,3 +1,5 @@
+"""Training with the modules equals a plain loop; scores are in the unit of the target."""
+
 import copy
 
 import numpy as np

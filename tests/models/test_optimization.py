@@ -1,3 +1,5 @@
+"""Optimizers, schedules and losses follow their formulas and settings."""
+
 import math
 
 import pytest

@@ -1,3 +1,5 @@
+"""Recurrent networks have the initial weights of the papers, and truncation limits only how far gradients reach."""
+
 import pytest
 import torch
 from torch import nn
@@ -97,3 +99,8 @@ def test_an_mlp_does_not_fit_sequences():
 def test_a_recurrent_network_does_not_fit_rows():
     with pytest.raises(ModelError, match=r"fails on rows of 20 inputs|turns 2 examples into"):
         build_network("gradclip.models.recurrent.RNN", {}, (20,), (1,))
+
+
+def test_an_unknown_initialization_is_refused_with_the_choices():
+    with pytest.raises(ModelError, match=r"^initialization: got 'x'; choose from pytorch,"):
+        RNN(3, initialization="x")

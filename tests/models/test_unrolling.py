@@ -1,3 +1,5 @@
+"""An unrolled layer computes what torch's does, and passes every hidden state to its hooks."""
+
 import pytest
 import torch
 from torch import nn

@@ -1,3 +1,5 @@
+"""Norms on a CPU are right for tensors of any types, measured together or in blocks."""
+
 import numpy as np
 import pytest
 import torch

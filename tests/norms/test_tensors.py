@@ -1,3 +1,5 @@
+"""Norms equal a float64 reference for every shape, type and magnitude, also inside `torch.vmap`."""
+
 import hypothesis.extra.numpy as arrays
 import numpy as np
 import pytest

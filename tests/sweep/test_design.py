@@ -4,9 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hydra import initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
+from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.sweep.design import count_groups, print_design
 
 
@@ -46,3 +48,8 @@ def test_a_sweep_reports_in_advance_what_its_comparison_can_detect(design: Calla
 def test_nothing_is_printed_for_a_single_group_or_a_search(design: Callable[..., str]) -> None:
     assert design("hydra.BasicSweeper", "seed=0,1") == ""
     assert design("hydra_plugins.search_sweeper.SearchSweeper", "clip.value=interval(1,2)") == ""
+
+
+def test_a_glob_in_the_config_of_a_sweep_counts_the_options_that_it_matches(design: Callable[..., str]) -> None:
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        assert design("hydra.BasicSweeper", clip="glob(norm*)", seed="0,1").startswith("3 groups: 2 seeds")

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 import pytest
+from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from gradclip import keys
 from gradclip.config.composition import compose_config
+from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError
-from gradclip.sweep.multirun import check_earlier, for_multirun, parent_of, remove_results
+from gradclip.sweep.multirun import check_earlier, for_multirun, launcher_classes, parent_of, remove_results
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import ask_to_stop, stopped_by
 from gradclip.tracking.files import write_note
@@ -25,6 +27,23 @@ from gradclip.tracking.records import MAIN_FILE, SPOOL_FILE
 def test_settings_that_a_multirun_does_not_support_are_refused(overrides: list[str], line: str) -> None:
     with pytest.raises(ConfigError, match=line):
         for_multirun(compose_config(overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "classes"),
+    [
+        (["hydra/launcher=vectorized"], {"VectorizedLauncher"}),
+        (["hydra/launcher=vectorized_joblib"], {"ChunksLauncher", "JoblibLauncher", "VectorizedLauncher"}),
+        (["hydra/launcher=joblib", "hydra.launcher.temp_folder=/vectorized/SlurmLauncher"], {"JoblibLauncher"}),
+        ([], {"BasicLauncher"}),
+    ],
+)
+def test_a_launcher_is_known_by_its_class_and_not_by_its_other_settings(
+    overrides: list[str], classes: set[str]
+) -> None:
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        hydra = compose("train", overrides, return_hydra_config=True).hydra
+    assert launcher_classes(hydra.launcher) == classes
 
 
 def test_only_the_same_multirun_may_be_repeated_in_its_folder(tmp_path: Path) -> None:

@@ -100,7 +100,10 @@ def test_a_store_that_fails_at_the_end_of_a_multirun_leaves_the_status_of_the_pa
     close.assert_called_once_with(tmp_path, "FINISHED")
 
 
-@pytest.mark.parametrize("launcher", [{"_target_": "x.SlurmLauncher"}, {"over": {"_target_": "x.SlurmLauncher"}}])
+@pytest.mark.parametrize(
+    "launcher",
+    [{"_target_": "x.SlurmLauncher"}, {"_target_": "x.ChunksLauncher", "over": {"_target_": "x.SlurmLauncher"}}],
+)
 def test_missing_slurm_is_reported_before_a_folder_is_created(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], launcher: dict[str, object]
 ) -> None:

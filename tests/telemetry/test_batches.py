@@ -1,3 +1,5 @@
+"""The extremes of a batch are exact, and say if an element is not finite."""
+
 import numpy as np
 import pytest
 import torch

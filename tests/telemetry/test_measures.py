@@ -1,3 +1,5 @@
+"""Counts of non-finite elements and inner products of gradients are right, also for huge elements."""
+
 import numpy as np
 import pytest
 import torch

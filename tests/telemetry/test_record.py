@@ -1,3 +1,5 @@
+"""A record derives norms, clip fraction, divergence and tables from its steps."""
+
 from time import process_time
 
 import numpy as np

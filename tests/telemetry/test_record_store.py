@@ -1,3 +1,5 @@
+"""A record whose blocks are moved to files is the same record; a damaged file loses only its own steps."""
+
 import warnings
 from dataclasses import replace
 

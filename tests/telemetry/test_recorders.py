@@ -1,3 +1,5 @@
+"""A recorder measures norms and cosine accurately at any magnitude."""
+
 import numpy as np
 import pytest
 import torch

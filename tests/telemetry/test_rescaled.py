@@ -1,3 +1,5 @@
+"""The clipping coefficient is found from a sample of elements, or is unknown if they do not determine one."""
+
 import numpy as np
 import pytest
 import torch

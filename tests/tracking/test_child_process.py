@@ -1,3 +1,5 @@
+"""Calls to a child process are performed in order, even if the process is killed between them."""
+
 import multiprocessing
 import os
 import signal

@@ -1,3 +1,5 @@
+"""A file is written whole or not at all, and a damaged note is one line."""
+
 import os
 from contextlib import suppress
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""Imports run without garbage collection, and collection is as before afterwards."""
+
 import gc
 import sys
 

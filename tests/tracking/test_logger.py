@@ -1,3 +1,5 @@
+"""Metrics that a module logs at the end of an epoch are stored by epoch."""
+
 import math
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""A new experiment in the MLflow UI opens with gradclip's view."""
+
 import json
 import time
 

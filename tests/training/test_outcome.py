@@ -1,4 +1,4 @@
-"""The outcome of a run, from a synthetic record and curves."""
+"""The outcome of a run, and the scores, tags and notes that follow from its curves and its record."""
 
 import math
 from dataclasses import replace

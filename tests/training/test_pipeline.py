@@ -3,10 +3,12 @@
 import signal
 from unittest.mock import Mock
 
+import numpy as np
 import pytest
 import torch
 
 from gradclip import keys
+from gradclip.cli.messages import run_message
 from gradclip.config.composition import compose_config
 from gradclip.errors import Interrupted
 from gradclip.sweep.replica_runs import ReplicaRuns
@@ -14,6 +16,7 @@ from gradclip.sweep.stacked_jobs import train_stacked
 from gradclip.tracking.records import CHECKPOINT_FILE, Parent
 from gradclip.training import pipeline
 from gradclip.training.components import build_components
+from gradclip.training.description import describe
 from gradclip.training.job import Job
 from gradclip.training.pipeline import fit, save, train
 
@@ -32,6 +35,30 @@ def test_a_run_keeps_no_results_of_an_earlier_run_in_its_folder(tmp_path, is_sta
         train(job)
     assert (tmp_path / keys.TELEMETRY_FILE).exists()
     assert not [*tmp_path.glob("weights/*"), *tmp_path.glob("figures/*")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_mixed"), [(["clip=skip", "clip.value=300"], True), (["clip=norm", "clip.value=1"], False)]
+)
+def test_the_clip_fraction_is_reported_with_the_steps_that_it_counts(tmp_path, settings, is_mixed):
+    config = compose_config([*LIGHT, "trainer.max_epochs=3", *settings])
+    job = Job(config, LIGHT, tmp_path)
+    result = train(job)
+    record = result.record
+    finite = np.isfinite(record.norm)
+    assert (0 < finite.sum() < len(finite)) == is_mixed  # some steps have no finite gradient
+    changed = (record.norm != record.norm_clipped)[finite].sum()
+    which = " with a finite gradient" if is_mixed else ""
+    expected = f"changed {changed / finite.sum():.0%} of {finite.sum()} steps{which}"
+    assert f" {expected}; gradient norm" in run_message(job, result)
+    assert f", {expected}. Gradient norm" in describe(config, result)
+
+
+def test_the_limits_of_recurrent_graves_act(tmp_path):
+    few = ["data.validation_sequences=100", "data.test_sequences=100", "data.steps_per_epoch=20"]
+    summary = train(Job(compose_config([*LIGHT, "+experiment=recurrent_graves", *few]), LIGHT, tmp_path)).summary
+    assert summary.steps == 20
+    assert summary.clip_fraction > 0.5
 
 
 def test_a_resumed_run_keeps_weights_of_64_bits(tmp_path):

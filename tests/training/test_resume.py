@@ -1,3 +1,5 @@
+"""A damaged checkpoint, or one with objects other than numbers and settings, is refused."""
+
 from contextlib import suppress
 from pathlib import Path
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 from gradclip import keys
 from gradclip.advise.arms import Arm
 from gradclip.config.composition import compose_config
-from gradclip.config.overrides import multirun_name, seed_override, train_command
+from gradclip.config.overrides import parent_run_name, seed_override, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.config.tracking import TrackingSettings
 from gradclip.errors import Interrupted, TrackingError, TrainerError
@@ -101,7 +101,7 @@ def _jobs(
     tags = {keys.CREATION: uuid4().hex, keys.PURPOSE: purpose, **owner_tags(folder.absolute() / MAIN_LOCK)}
     if len(settings) == 1:  # several settings have no single command
         tags[keys.COMMAND] = train_command(typed, multirun=True)
-    parent = Parent(str(folder), f"{purpose}: {multirun_name(typed)}", tags)
+    parent = Parent(str(folder), f"{purpose}: {parent_run_name(typed)}", tags)
     jobs: list[Job] = []
     for overrides in settings:
         config = _quiet(compose_config(overrides), tracking)

@@ -2,12 +2,15 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from math import prod
+from pathlib import Path
 from typing import Any
 
+from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, RangeSweep, ValueType
 from hydra.errors import HydraException
@@ -28,7 +31,6 @@ LISTS = {ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_
 SEARCH = "hydra/sweeper=search"
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 IS_GLOB = re.compile(r"\A\+*\w[\w./]*=\s*glob\(")
-SWEEP = re.compile(r"\A(choice|shuffle|sort)(?=\()")  # functions of Hydra that take options
 IN_HOME = re.compile(r"\A([\w.]+)=(~/[^'\",]*)\Z")
 
 
@@ -79,29 +81,45 @@ def with_flag_first(arguments: Sequence[str]) -> list[str]:
     return sorted(arguments, key=lambda argument: argument not in {"-m", "--multirun"})
 
 
-def with_globs_expanded(arguments: Sequence[str]) -> list[str]:
+def with_globs_expanded(arguments: Sequence[str], primary: str = "train") -> list[str]:
     """Return arguments with ``glob(...)`` replaced by the options of the group that it matches.
 
     Everything that counts or names the jobs of a multirun then reads a plain list.
 
+    Args:
+        arguments: all arguments of the command, including flags, which may add folders of configs.
+        primary: name of the command's config.
+
     Raises:
         ConfigError: a glob matches no option, or its setting is not a group.
+        HydraException: an override cannot be parsed, or the search path is not a list.
 
     Example:
         >>> with_globs_expanded(["-m", "clip=glob(n*, exclude=norm*)", "seed=0,1"])
         ['-m', 'clip=none', 'seed=0,1']
     """
-    return [_expanded(text) if IS_GLOB.search(text) else text for text in arguments]
+    return [_expanded(text, arguments, primary) if IS_GLOB.search(text) else text for text in arguments]
 
 
-def _expanded(text: str) -> str:
+def _expanded(text: str, arguments: Sequence[str], primary: str) -> str:
     name, _, value = text.partition("=")
-    override, options = _parse(text), config_options(setting_of(text))
+    override, options = _parse(text), _options_on_search_path(setting_of(text), arguments, primary)
     matched = override.value().filter(options) if override.value_type == ValueType.GLOB_CHOICE_SWEEP else []
     if not matched:
         allowed = f"must match one of {', '.join(options)}" if options else "glob() needs a group, such as clip"
         raise ConfigError(f"{name}: got {value}; {allowed}")
     return f"{name}={','.join(matched)}"
+
+
+def _options_on_search_path(group: str, arguments: Sequence[str], primary: str) -> list[str]:
+    """Return the options of a group in all folders that Hydra searches, including those that the arguments add."""
+    flags = _flags_of(arguments)
+    added = [text for text in flags.overrides if setting_of(text) == "hydra.searchpath"]
+    with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        options = loader.get_group_options(group, config_name=flags.config_name or primary, overrides=added)
+    in_folder = Path(flags.config_dir, group).glob("*.yaml") if flags.config_dir else []
+    return sorted({*options, *(path.stem for path in in_folder)})
 
 
 def _flags_of(arguments: Sequence[str]) -> Any:
@@ -190,6 +208,7 @@ def check_options(arguments: Sequence[str]) -> None:
 
     Raises:
         ConfigError: a value is invalid; the message lists the group's options.
+        HydraException: an override cannot be parsed.
     """
     for argument in arguments:
         name, equals, option = argument.lstrip("+~").partition("=")
@@ -198,11 +217,20 @@ def check_options(arguments: Sequence[str]) -> None:
             continue
         options = config_options(group) if group else []
         allowed = f"; choose from {', '.join(options)}" if options else "; a setting's name has no @" if at else ""
-        values = SWEEP.sub("", option).strip("[]()").split(",")
-        if not all(_can_be_an_option(value.strip()) for value in values):
-            raise ConfigError(f"{name}={option}: no such option{allowed}")
-        if option.startswith("[") and group not in ADDED_GROUPS:
-            raise ConfigError(f"{name}={option}: choose one option; to run several, use -m {name}=a,b")
+        for value in _values_of(argument):
+            if not all(_can_be_an_option(part.strip()) for part in value.strip("[]").split(",")):
+                raise ConfigError(f"{name}={option}: no such option{allowed}")
+            if value.startswith("[") and group not in ADDED_GROUPS:
+                raise ConfigError(f"{name}={option}: choose one option; to run several, use -m {name}=a,b")
+
+
+def _values_of(argument: str) -> Iterator[str]:
+    """Yield the values of an argument in Hydra's grammar: one for each job that its commas or functions describe."""
+    override = _parse(argument)
+    if override.value_type in LISTS:
+        yield from override.sweep_string_iterator()
+    else:
+        yield "" if override.is_sweep_override() else override.get_value_element_as_str()  # an interval has no options
 
 
 def _is_group(name: str) -> bool:

@@ -61,7 +61,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints the error itself and exits with 1
     with errors_in_one_line(primary), at_end:
         typed = extract_passwords(with_home_folder(arguments), os.environ)  # before Hydra stores the arguments
-        typed = with_globs_expanded(typed)
+        typed = with_globs_expanded(typed, primary)
         sys.argv[1:] = with_flag_first(for_hydra(typed) if primary == "train" else typed)
         check_arguments(sys.argv[1:], primary)
         try:

@@ -8,7 +8,7 @@ from gradclip import keys
 from gradclip.config.overrides import train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import Interrupted
-from gradclip.formatting import counted, format_number, format_scores, format_value, signal_name, unsent_message
+from gradclip.formatting import format_number, format_scores, format_value, signal_name, unsent_message
 from gradclip.program import command_line
 from gradclip.scores import MSE
 from gradclip.tracking.views import open_pages
@@ -26,7 +26,7 @@ def run_message(job: Job, result: "Result") -> str:
     lines = [
         format_scores(summary.score.name, summary.scores),
         f"Outcome: {_outcome(summary)}",
-        f"Clipping: {_clipping(summary, config)}",
+        f"Clipping: {_clipping(result, config)}",
         *_score(result),
         *(f"Note: {note}" for note in summary.notes),
         f"Run: {job.name} ({run.run_id})" if run else f"Run: {job.name} (not tracked)",
@@ -72,11 +72,11 @@ def _outcome(summary: "Summary") -> str:
     )
 
 
-def _clipping(summary: "Summary", config: TrainConfig) -> str:
+def _clipping(result: "Result", config: TrainConfig) -> str:
+    summary = result.summary
     if math.isnan(summary.clip_fraction):
         return f"{config.clip.label}; no step had a finite gradient"
     median, p90, _, largest = map(format_value, summary.norm_percentiles)
-    steps = counted(summary.steps, "step")
-    done = "" if config.clip.name == "none" else f" changed {summary.clip_fraction:.0%} of {steps}"
+    done = "" if config.clip.name == "none" else f" changed {result.clipped_steps}"
     norms = f"gradient norm {config.clip.norms_state}: median {median}, 90th percentile {p90}, largest {largest}"
     return f"{config.clip.label}{done}; {norms}"

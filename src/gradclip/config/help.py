@@ -15,6 +15,7 @@ from gradclip.config.paths import CONFIG_FOLDER
 
 SETTING = re.compile(r"^( *)(\w+): *(.*?)(?: +# (.*))?$")
 NOT_SETTINGS = {"defaults", "hydra"}
+WHOLE_CONFIG = {"experiment", "sweep"}  # groups whose options change settings of other groups (@package _global_)
 
 
 def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
@@ -46,7 +47,7 @@ def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
             "Settings (change with name=value):",
             "",
             *(_setting_row(*setting) for setting in _settings(path)),
-            *(row for group in defaults for row in _setting_rows(group, chosen[group])),
+            *(row for group in defaults for row in _setting_rows(group, chosen[group]).values()),
             "",
             f"Hydra's own flags, such as {many}--cfg job (print the settings): --hydra-help",
         ]
@@ -56,9 +57,10 @@ def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
 def _help_of_options(options: dict[str, str], primary: str) -> str:
     """Return the help of options, given by group: a title line for each, then their settings."""
     titles = [row for group, option in options.items() for row in [group, *_option_rows(group, option, [option])]]
-    settings = [row for group, option in options.items() for row in _setting_rows(group, option)]
+    groups = sorted(options, key=lambda group: group in WHOLE_CONFIG)  # last: it changes settings of the other groups
+    settings = {name: row for group in groups for name, row in _setting_rows(group, options[group]).items()}
     everything = f"All groups and settings: python src/{primary}.py --help"
-    return "\n".join([*titles, "", "Settings (change with name=value):", "", *settings, "", everything])
+    return "\n".join([*titles, "", "Settings (change with name=value):", "", *settings.values(), "", everything])
 
 
 def config_groups(primary: str) -> list[str]:
@@ -108,17 +110,18 @@ def _option_rows(group: str, chosen: str | None, only: Sequence[str] | None = No
         yield f" {mark} {path.stem:<34}{title.removeprefix('# ')}"
 
 
-def _setting_rows(group: str, option: str) -> list[str]:
-    """Return a line for each setting of an option, including inherited settings."""
+def _setting_rows(group: str, option: str) -> dict[str, str]:
+    """Return a line for each setting of an option, by its name, including inherited settings."""
     path = CONFIG_FOLDER / group / f"{option}.yaml"
     if not path.is_file():
-        return []
+        return {}
     parents = [entry for entry in _defaults_list(path) if isinstance(entry, str) and entry != "_self_"]
     files = [*(CONFIG_FOLDER / group / f"{parent}.yaml" for parent in parents), path]
     found = {name: rest for file in files for name, *rest in _settings(file)}
     hidden = {"_target_"} if group.startswith("hydra/") else {"name"}
-    prefix = group.replace("/", ".")
-    return [_setting_row(f"{prefix}.{name}", *rest) for name, rest in found.items() if name not in hidden]
+    prefix = "" if group in WHOLE_CONFIG else f"{group.replace('/', '.')}."
+    named = {f"{prefix}{name}": rest for name, rest in found.items() if name not in hidden}
+    return {name: _setting_row(name, *rest) for name, rest in named.items()}
 
 
 def _settings(path: Path) -> Iterator[tuple[str, str, str]]:

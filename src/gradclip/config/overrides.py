@@ -140,16 +140,16 @@ def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
     return " ".join([config.clip.label, *shown, f"seed={config.seed}"])
 
 
-def multirun_name(overrides: Sequence[str]) -> str:
+def parent_run_name(overrides: Sequence[str]) -> str:
     """Return the name of a parent run: the overrides that change the training run."""
     return " ".join(filter(changes_training, overrides)) or "multirun"
 
 
-def job_name(overrides: Sequence[str]) -> str:
-    """Return the name of a job without a run: the overrides that change the training run; all if none does.
+def failed_job_name(overrides: Sequence[str]) -> str:
+    """Return the name of a job without results: the overrides that change the training run; all if none does.
 
     Example:
-        >>> job_name(["clip=norm", "figures=false"]), job_name(["tracking.retry_seconds=-1"])
+        >>> failed_job_name(["clip=norm", "figures=false"]), failed_job_name(["tracking.retry_seconds=-1"])
         ('clip=norm', 'tracking.retry_seconds=-1')
     """
     return " ".join(filter(changes_training, overrides)) or " ".join(overrides)

@@ -133,7 +133,7 @@ class Regressor(SupervisedModule):
         splits: Sequence[Split] = ("train", "test"),
     ) -> None:
         super().__init__(network, loss or nn.MSELoss(), MSE, optimizer, schedule, splits)
-        self.score_factor = target_scale**2
+        self.score_factor = MSE.unscaling_factor(target_scale)
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return squared errors in scaled units.

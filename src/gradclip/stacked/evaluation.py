@@ -12,7 +12,7 @@ from gradclip.arrays import Floats
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import EVALUATION_VALUES, Loader
 from gradclip.data.sequences import GeneratedSequences
-from gradclip.scores import MSE, Split
+from gradclip.scores import Split
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.network import StackedNetwork
 from gradclip.stacked.state import TrainState
@@ -42,7 +42,7 @@ class StackedEvaluator:
             for split, loader in zip(data_set.splits, loaders_of[id(data_set)], strict=True):
                 shared = self._examples[split].setdefault(_examples_key(loader), _SharedExamples(loader, network))
                 shared.replicas.append(replica)
-        self._score_factors = np.array([_score_factor(one) for one in data])
+        self._score_factors = np.array([one.score_scale.score.unscaling_factor(one.target_scale) for one in data])
         self._curves = {split: np.empty((len(data), epochs)) for split in data[0].splits}
 
     def curves(self, replica: int, epochs: int) -> Curves:
@@ -163,8 +163,3 @@ def _examples_key(loader: Loader) -> Hashable:
     """Return a key that is the same for all loaders of the same examples."""
     dataset = loader.dataset
     return (dataset.stream, dataset.seed) if isinstance(dataset, GeneratedSequences) else id(dataset)
-
-
-def _score_factor(data: TrainingData) -> float:
-    """Return the factor from a score in scaled units to the score in the target's own unit."""
-    return data.target_scale**2 if data.score_scale.score is MSE else 1.0

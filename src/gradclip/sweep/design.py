@@ -3,6 +3,7 @@
 from math import prod
 from pathlib import Path
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from omegaconf import OmegaConf
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 from gradclip.terminal import print_lines
 from gradclip.tracking.records import MULTIRUN_FILE
 
-SEARCH = "search_sweeper"  # in the target of the search sweeper, whose jobs are not known in advance
+SEARCH = "hydra_plugins.search_sweeper.SearchSweeper"  # its jobs are not known in advance
 
 
 def print_design(folder: Path) -> None:
@@ -46,11 +47,13 @@ def count_groups(overrides: list[Override]) -> tuple[int, int]:
 def _overrides_of(folder: Path) -> list[Override] | None:
     """Return the overrides of a multirun, starting with those in its config; None for a search."""
     config = OmegaConf.load(folder / MULTIRUN_FILE)
-    if SEARCH in str(config.hydra.sweeper.get("_target_")):
+    if config.hydra.sweeper.get("_target_") == SEARCH:
         return None
     params = config.hydra.sweeper.get("params") or {}
     typed = [*(f"{name}={values}" for name, values in params.items()), *config.hydra.overrides.task]
-    parsed: list[Override] = OverridesParser.create().parse_overrides(typed)
+    started = GlobalHydra.instance()
+    loader = started.config_loader() if started.is_initialized() else None  # lists the options of a glob in the config
+    parsed: list[Override] = OverridesParser.create(config_loader=loader).parse_overrides(typed)
     return parsed
 
 

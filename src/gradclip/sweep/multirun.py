@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from gradclip import keys
-from gradclip.config.overrides import as_typed, multirun_name, train_command
+from gradclip.config.overrides import as_typed, parent_run_name, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import ConfigError, disk_errors
 from gradclip.program import command_line
@@ -39,7 +39,7 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
             raise ConfigError(f"{got}; {path.name} in it is a file, and a job needs a folder of this name")
     if not (folder / MULTIRUN_FILE).exists():
         return
-    if multirun_name(_typed_in(folder)) != multirun_name(typed):
+    if parent_run_name(_typed_in(folder)) != parent_run_name(typed):
         raise ConfigError(f"{got}; another multirun wrote to this folder; choose another folder")
     if unsent_below(folder):
         send = command_line("sync", [str(folder)])
@@ -64,9 +64,23 @@ def parent_of(folder: Path) -> Parent:
     folder of this name, whose earlier content was deleted, has its own parent run.
     """
     typed = _typed_in(folder)
-    name, command = multirun_name(typed), train_command(typed, multirun=True)
+    name, command = parent_run_name(typed), train_command(typed, multirun=True)
     created = {keys.COMMAND: command, keys.CREATION: uuid5(NAMESPACE_URL, f"{folder} {name}").hex}
     return Parent(str(folder), name, created | read_note(folder / MAIN_FILE))
+
+
+def launcher_classes(launcher: DictConfig) -> set[str]:
+    """Return the name of a launcher's class and, if it runs chunks, those of the launchers over and within them.
+
+    Args:
+        launcher: settings of the launcher.
+
+    Example:
+        >>> launcher_classes(OmegaConf.create({"_target_": "hydra_plugins.vectorized_launcher.VectorizedLauncher"}))
+        {'VectorizedLauncher'}
+    """
+    settings = [launcher, launcher.get("over"), launcher.get("within")]
+    return {str(one["_target_"]).rpartition(".")[2] for one in settings if one}
 
 
 def for_multirun(config: TrainConfig) -> TrainConfig:

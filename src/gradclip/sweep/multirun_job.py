@@ -8,13 +8,13 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from gradclip.config.error_messages import USER_ERRORS
-from gradclip.config.overrides import as_typed, job_name
+from gradclip.config.overrides import as_typed, failed_job_name
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import validate
 from gradclip.errors import Interrupted
 from gradclip.formatting import signal_name
 from gradclip.sweep.design import count_jobs, print_design
-from gradclip.sweep.multirun import for_multirun, parent_of
+from gradclip.sweep.multirun import for_multirun, launcher_classes, parent_of
 from gradclip.sweep.results import JobResult, count_results, failure_reason, find_finished, job_message
 from gradclip.sweep.stacking import refusal
 from gradclip.sweep.stopping import ask_to_stop, follow_main, stopped_by
@@ -33,7 +33,8 @@ def run_one_of_many(config: DictConfig) -> None:
     follow_main(folder.parent)
     try:
         job = Job(for_multirun(validate(config)), overrides, folder, number, parent_of(folder.parent))
-        if number == 0 and "vectorized" not in str(HydraConfig.get().launcher):  # vectorized prints the design
+        stacks = "VectorizedLauncher" in launcher_classes(HydraConfig.get().launcher)  # and has printed the design
+        if number == 0 and not stacks:
             with standard_output():
                 print_design(folder.parent)
                 print_hint(job.config, folder.parent)
@@ -41,11 +42,11 @@ def run_one_of_many(config: DictConfig) -> None:
     except Interrupted as stop:
         ask_to_stop(folder.parent, stop.signal)
         reason = f"stopped by {signal_name(stop.signal)} after step {stop.step}"
-        result = JobResult(number, job_name(overrides), outcome="stopped", error=reason)
+        result = JobResult(number, failed_job_name(overrides), outcome="stopped", error=reason)
     except Exception as error:
         if not isinstance(error, USER_ERRORS):  # a bug or a failed store
             traceback.print_exc()
-        result = JobResult(number, job_name(overrides), error=failure_reason(error))
+        result = JobResult(number, failed_job_name(overrides), error=failure_reason(error))
     result.write(folder)
     print(f"{job_message(result)}{progress(folder.parent)}", flush=True)
 

@@ -20,7 +20,15 @@ from gradclip.errors import ConfigError, GradclipError, RefusedWriteError, disk_
 from gradclip.formatting import Table, counted, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
 from gradclip.scores import SCORES, SPLITS, Split
-from gradclip.sweep.multirun import PAGE_FILE, TABLES_FILE, check_earlier, close_parent, find_parent, remove_results
+from gradclip.sweep.multirun import (
+    PAGE_FILE,
+    TABLES_FILE,
+    check_earlier,
+    close_parent,
+    find_parent,
+    launcher_classes,
+    remove_results,
+)
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
@@ -52,7 +60,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         folder, typed = Path(config.hydra.sweep.dir), as_typed(config.hydra.overrides.task)
         announce(f"Multirun: {' '.join(typed)}; loading PyTorch ...")
         with _exit_on_errors(folder):
-            if "SlurmLauncher" in str(config.hydra.launcher) and which("srun") is None:
+            if "SlurmLauncher" in launcher_classes(config.hydra.launcher) and which("srun") is None:
                 raise ConfigError("hydra/launcher=submitit_slurm: needs Slurm; its command srun was not found")
             check_earlier(folder, typed)
             listen(folder)

@@ -9,7 +9,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import DictConfig, open_dict
 
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.overrides import as_typed, is_of_hydra, job_name
+from gradclip.config.overrides import as_typed, failed_job_name, is_of_hydra
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError, check_choice
 from gradclip.sweep.design import print_design
@@ -90,7 +90,7 @@ def _compose_job(launcher: "VectorizedLauncher", number: int, overrides: Sequenc
         config = for_multirun(validate(launcher.loader.load_sweep_config(launcher.config, overrides)))
         return Job(config, typed, folder, number, parent)
     except USER_ERRORS as error:
-        end_job(JobResult(number, job_name(typed), error=describe(error)), folder)
+        end_job(JobResult(number, failed_job_name(typed), error=describe(error)), folder)
         return None
 
 

@@ -38,7 +38,7 @@ def _clipping(config: TrainConfig, result: Result) -> str:
     norms = f"Gradient norm {config.clip.norms_state}: median {format_value(median)}, largest {format_value(largest)}."
     if config.clip.name == "none":
         return norms
-    return f"Clipping: {markdown_cell(config.clip.label)}, changed {summary.clip_fraction:.0%} of the steps. {norms}"
+    return f"Clipping: {markdown_cell(config.clip.label)}, changed {result.clipped_steps}. {norms}"
 
 
 def _what_to_try(result: Result) -> str:

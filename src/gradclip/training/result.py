@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from torch import nn
 
 from gradclip.config.schema import Parts
@@ -12,6 +13,7 @@ from gradclip.data.base import TrainingData
 from gradclip.data.score_scale import ScoreScale
 from gradclip.diagnosis.explosion import Explosion, explain, finite_explosion
 from gradclip.diagnosis.suggestions import BOUNDED_LOSS
+from gradclip.formatting import counted
 from gradclip.telemetry.hidden_states import HiddenStateRecord
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.run import TrackedRun
@@ -65,6 +67,17 @@ class Result:
         summary = summarize(self.record, self.score_scale, self.curves)
         summary = replace(summary, notes=(*self.data.notes, *summary.notes))
         return summary if self.clip_fraction is None else replace(summary, clip_fraction=self.clip_fraction)
+
+    @property
+    def clipped_steps(self) -> str:
+        """The clip fraction and the steps that it counts, such as ``59% of 17 steps with a finite gradient``.
+
+        Clipping during backward counts all steps.
+        """
+        steps = len(self.record.step)
+        finite = steps if self.clip_fraction is not None else int(np.isfinite(self.record.norm).sum())
+        which = "" if finite == steps else " with a finite gradient"
+        return f"{self.summary.clip_fraction:.0%} of {counted(finite, 'step')}{which}"
 
     @cached_property
     def explosion(self) -> Explosion | None:

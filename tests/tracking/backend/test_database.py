@@ -1,3 +1,5 @@
+"""A SQLite store is created in a folder of any name, and whole or not at all."""
+
 import sqlite3
 import time
 from contextlib import closing

@@ -1,3 +1,5 @@
+"""What the tracking process writes to MLflow is stored completely, shortened where the store has a limit."""
+
 import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor

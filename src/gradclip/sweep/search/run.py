@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from gradclip.config.composition import without_hydra
 from gradclip.config.data import OwnDataSettings
-from gradclip.config.overrides import job_name
+from gradclip.config.overrides import failed_job_name
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError
 from gradclip.program import install_command
@@ -106,7 +106,7 @@ class Launches:
             returned.return_value  # noqa: B018  # raises the exception of the job
         notes = {note.number: note for note in read_results(self.folder)}
         return [
-            notes.get(number) or JobResult(number, job_name(job), error="it left no result")
+            notes.get(number) or JobResult(number, failed_job_name(job), error="it left no result")
             for number, job in enumerate(jobs, start=first)
         ]
 
