@@ -177,7 +177,7 @@ def plot_grid(figure: Figure, grid: Grid, score: str) -> None:
     is_log = spans_decades(grid.medians) and bool(np.nanmin(grid.medians) > 0)
     mesh = axes.pcolormesh(np.ma.masked_invalid(grid.medians), norm="log" if is_log else "linear", cmap="viridis")
     for row, column in np.ndindex(rows, columns):
-        median = grid.medians[row, column]
+        median = grid.medians.item(row, column)
         text = "diverged" if grid.diverged[row, column] else format_value(median) if np.isfinite(median) else "no run"
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", bbox={"facecolor": "white", "lw": 0})
     axes.set_xticks(np.arange(columns) + 0.5, [f"{value:g}" for value in grid.columns])
