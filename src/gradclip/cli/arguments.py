@@ -12,7 +12,7 @@ from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, RangeSweep, ValueType
+from hydra.core.override_parser.types import Override, ValueType
 from hydra.errors import HydraException
 
 from gradclip.config.help import config_options
@@ -186,8 +186,8 @@ def _check_searched(sweeps: Sequence[Override]) -> None:
 
 def _numbers(override: Override) -> Iterable[float] | None:
     """Return the numbers of a range without listing them; None for other sweeps."""
-    sweep = override.value()
-    return sweep.range() if isinstance(sweep, RangeSweep) else None
+    sweep: Any = override.value()
+    return sweep.range() if override.value_type == ValueType.RANGE_SWEEP else None
 
 
 def _count(override: Override) -> int:
