@@ -18,3 +18,14 @@ def test_the_benchmark_prints_its_tables_on_a_small_scale(capsys, monkeypatch):
     assert "6: two processes | 10 steps are the same in both processes, on cpu" in printed
     assert "GradientMonitor and ClipGradients: norm" in printed
     assert "| 8 | " in printed
+
+
+def test_a_check_that_fails_or_is_left_out_for_lack_of_time_fails_the_benchmark(capsys, monkeypatch):
+    def fail():
+        raise RuntimeError("wrong")
+
+    monkeypatch.setattr(gpu, "CHECKS", {"good": lambda: "seen", "bad": fail})
+    for seconds, message in ((600, "failed or left out: bad"), (-1, "failed or left out: good, bad")):
+        monkeypatch.setattr(gpu, "SECONDS", {"right": seconds})
+        assert gpu.main(["--small", "right"]) == 1
+        assert message in capsys.readouterr().err
