@@ -34,7 +34,7 @@ def test_the_outcome_of_finite_gradients_depends_on_the_final_training_error(fin
 @pytest.mark.parametrize(("final", "outcome"), [(35.0, "learned"), (37.0, "stalled")])
 def test_the_outcome_is_judged_by_the_baseline_on_the_validation_examples(final, outcome):
     scale = ScoreScale(MSE, baseline=100.0, on_split={"train": 100.0, "validation": 40.0, "test": 100.0})
-    assert judge(make_record(), scale, [0.0], [0.0], validation=[final]).outcome == outcome
+    assert judge(RECORD, scale, [0.0], [0.0], validation=[final]).outcome == outcome
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
