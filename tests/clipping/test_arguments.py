@@ -24,7 +24,7 @@ from gradclip.errors import ClippingError
 
 ABOVE_0 = "must be a number above 0"
 WHOLE = "must be a whole number from 1 to 2147483647"
-SHARE = "must be a number at least 0 and below 1"
+DECAY_RATE = "must be a number of at least 0 and below 1"
 
 
 @pytest.mark.parametrize(
@@ -49,9 +49,9 @@ SHARE = "must be a number at least 0 and below 1"
         (lambda: Auto(101.0), "value: got 101.0; must be a number from 0 to 100"),
         (lambda: Auto(history=0), "history: got 0; must be a whole number from 1 to 1000000"),
         (lambda: Auto(-0.5), "value: got -0.5; must be a number from 0 to 100"),
-        (lambda: ZScore(alpha=1.0), f"alpha: got 1.0; {SHARE}"),
+        (lambda: ZScore(alpha=1.0), f"alpha: got 1.0; {DECAY_RATE}"),
         (lambda: ZScore(warmup=0), f"warmup: got 0; {WHOLE}"),
-        (lambda: ParameterEMA(beta=-0.1), f"beta: got -0.1; {SHARE}"),
+        (lambda: ParameterEMA(beta=-0.1), f"beta: got -0.1; {DECAY_RATE}"),
         (lambda: Skip(0.0), f"value: got 0.0; {ABOVE_0}"),
         (lambda: Skip(patience=1.5), f"patience: got 1.5; {WHOLE}"),
         (lambda: Scheduled(Norm(1.0), steps=0), f"steps: got 0; {WHOLE}"),

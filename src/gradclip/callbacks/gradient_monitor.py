@@ -181,7 +181,8 @@ class GradientMonitor(Callback):
     ) -> None:
         """Add the step to the record if this batch ended one."""
         if (loss := returned_loss(outputs)) is not None:
-            self._losses.append(loss.clone())  # a CUDA graph writes the next loss where this one is
+            # A CUDA graph writes the next loss where this one is; Lightning copies it under automatic optimization.
+            self._losses.append(loss if pl_module.automatic_optimization else loss.clone())
         extremes = batch_extremes(batch)
         for watched in self._current.values():
             watched.monitor.add_batch(extremes)

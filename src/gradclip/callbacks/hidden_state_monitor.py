@@ -35,9 +35,9 @@ class HiddenStateMonitor(Callback):
         snapshots: maximum number of optimizer steps in the record.
 
     Raises:
-        TrainerError: ``snapshots`` is not a whole number of at least 2.
+        TrainerError: ``snapshots`` is not a whole number of at least 2; at the start of ``fit``, if a precision plugin
+            scales the loss with a scaler that is not torch's.
         ModelError: during training, if a recorded layer receives packed sequences.
-        TrainerError: at the start of ``fit``, if a precision plugin scales the loss with a scaler that is not torch's.
 
     Example:
         >>> import gradclip

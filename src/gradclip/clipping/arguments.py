@@ -27,7 +27,7 @@ class Range:
 
     Example:
         >>> str(Range(0, 1, below_high=True)), str(Range(0, 100))
-        ('a number at least 0 and below 1', 'a number from 0 to 100')
+        ('a number of at least 0 and below 1', 'a number from 0 to 100')
     """
 
     low: float = -inf
@@ -84,7 +84,7 @@ class Range:
             return f"a whole number from {self.low:.0f} " + (f"to {self.high:.0f}" if isfinite(self.high) else "on")
         if not (self.above_low or self.below_high):
             return f"a number from {self.low:g} to {self.high:g}"
-        lower = f"above {self.low:g}" if self.above_low else f"at least {self.low:g}"
+        lower = f"above {self.low:g}" if self.above_low else f"of at least {self.low:g}"
         upper = f"below {self.high:g}" if self.below_high else f"at most {self.high:g}"
         ends = [text for text, end in ((lower, self.low), (upper, self.high)) if isfinite(end)]
         return f"a number {' and '.join(ends)}"

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from gradclip.scores import Score, Split
 
-ROUNDING = 1e-6  # of normalized scores, which are measured in float32
+ROUNDING = 1e-6  # relative error of a score, which is measured in float32
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,23 @@ class ScoreScale:
         baseline = self.baseline_on(split)
         return (value - baseline) / (self.score.perfect - baseline)
 
+    @property
+    def solved_from(self) -> float | None:
+        """The worst score that counts as solved: ``solved_at``, up to rounding; None if that is not set.
+
+        Example:
+            >>> from gradclip.scores import MSE
+            >>> ScoreScale(MSE, baseline=1.0, solved_at=0.5).solved_from
+            0.5000005
+        """
+        if self.solved_at is None:
+            return None
+        return self.solved_at * (1 - ROUNDING if self.score.higher_is_better else 1 + ROUNDING)
+
     def is_solved(self, value: float) -> bool | None:
-        """Return whether a score reaches ``solved_at``, up to rounding; None if that is not set."""
-        return None if self.solved_at is None else self.normalized(value) >= self.normalized(self.solved_at) - ROUNDING
+        """Return whether a score counts as solved; None if ``solved_at`` is not set."""
+        worst = self.solved_from
+        return None if worst is None else self.score.error(value) <= self.score.error(worst)
 
     def best_index(self, values: Sequence[float]) -> int | None:
         """Return the index of the first best finite score; None if no score is finite."""

@@ -55,7 +55,7 @@ def adding(length: int, solved_at: float | None = None) -> Task:
     Source: Hochreiter & Schmidhuber 1997, section 5.4; positions as in Pascanu et al. 2013, who halve the sum.
 
     Raises:
-        DataError: a number is too small.
+        DataError: a number is out of range.
 
     Example:
         >>> inputs, target = adding(10).draw(np.random.default_rng(0), 2)
@@ -73,7 +73,7 @@ def multiplication(length: int, solved_at: float | None = None) -> Task:
     Source: Pascanu et al. 2013, section 4.1 (task of Hochreiter & Schmidhuber 1997, section 5.5).
 
     Raises:
-        DataError: a number is too small.
+        DataError: a number is out of range.
     """
     return _marked_numbers(length, np.multiply, ScoreScale(MSE, 7 / 144, solved_at))
 
@@ -93,7 +93,7 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
         solved_at: accuracy at which the task counts as solved.
 
     Raises:
-        DataError: a number is too small.
+        DataError: a number is out of range.
 
     Example:
         >>> inputs, target = temporal_order(20).draw(np.random.default_rng(0), 3)
@@ -125,7 +125,7 @@ def random_permutation(length: int, solved_at: float | None = None) -> Task:
     Source: Pascanu et al. 2013, section 4.1.
 
     Raises:
-        DataError: a number is too small.
+        DataError: a number is out of range.
     """
     check_count("data.length", length, least=2)
 
@@ -153,7 +153,7 @@ def noiseless_memorization(length: int, values: int = 5, positions: int = 10, so
         solved_at: accuracy at which the task counts as solved.
 
     Raises:
-        DataError: a number is too small.
+        DataError: a number is out of range.
     """
     return _recall(length, values, positions, solved_at, cue=positions + length)
 
@@ -172,7 +172,7 @@ def copy(length: int, values: int = 8, positions: int = 10, solved_at: float | N
         solved_at: accuracy at which the task counts as solved.
 
     Raises:
-        DataError: a number is too small.
+        DataError: a number is out of range.
     """
     return _recall(length, values, positions, solved_at, cue=positions + length - 1)
 

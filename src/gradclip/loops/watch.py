@@ -54,7 +54,8 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     Raises:
         ClippingError: ``clipper`` is not a clipper.
         TrainerError: another argument has the wrong type or value, the model is sharded by FSDP 1 or DeepSpeed, or
-            another watch clips its gradients; at a step, if a gradient is sparse or still scaled, or on another device.
+            another watch clips its gradients; at a step, if a gradient is sparse or still scaled, or the parameters
+            are on several devices.
 
     Example:
         >>> import torch, gradclip

@@ -4,12 +4,11 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import mul
+from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytorch_lightning
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
@@ -149,7 +148,7 @@ def find_network_arguments(config: TrainConfig, data: TrainingData) -> dict[str,
     model = config.parts.model
     if isinstance(model, MLPModel):
         sizes = [data.shape.example[-1], *model.widths, data.shape.outputs[-1]]
-        if sum(map(mul, sizes, sizes[1:])) > MAX_VALUES:
+        if sum(inputs * outputs for inputs, outputs in pairwise(sizes)) > MAX_VALUES:
             ends = f"{sizes[0]} inputs and {sizes[-1]} outputs"
             raise ModelError(f"model.widths: got {model.widths}; with {ends}, at most {MAX_VALUES} weights are allowed")
     return {
@@ -265,8 +264,6 @@ def stopping_callbacks(config: TrainConfig, data: TrainingData) -> list[EarlySto
     score_scale = data.score_scale
     if not config.trainer.stop_when_solved:
         return []
-    mode, worst = ("max", -np.inf) if score_scale.score.higher_is_better else ("min", np.inf)
-    # EarlyStopping stops only beyond its threshold, but a score at solved_at counts as solved, too.
-    threshold = float(np.nextafter(np.float32(score_scale.solved_at), np.float32(worst)))
-    monitored = score_scale.score.by_epoch(data.choosing_split)
-    return [EarlyStopping(monitored, mode=mode, stopping_threshold=threshold, patience=NEVER, check_finite=False)]
+    mode = "max" if score_scale.score.higher_is_better else "min"
+    monitored, worst = score_scale.score.by_epoch(data.choosing_split), score_scale.solved_from
+    return [EarlyStopping(monitored, mode=mode, stopping_threshold=worst, patience=NEVER, check_finite=False)]
