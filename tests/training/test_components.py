@@ -28,7 +28,8 @@ def test_early_stopping_monitors_validation_examples_if_there_are_any(task, vali
     overrides = [f"data={task}", f"data.validation_sequences={validation_sequences}", "trainer.stop_when_solved=true"]
     config = compose_config([*overrides, "tracking=none"])
     (stopping,) = stopping_callbacks(config, build_data(config))
-    assert (stopping.monitor, stopping.stopping_threshold) == (monitored, pytest.approx(config.data.solved_at, rel=1e-5))
+    assert stopping.monitor == monitored
+    assert stopping.stopping_threshold == pytest.approx(config.data.solved_at, rel=1e-5)
 
 
 def test_importing_the_components_of_training_leaves_the_warning_filters_unchanged():

@@ -78,10 +78,9 @@ class GradientMonitor(Callback):
         self, flush_every: int = 20, steps_after_divergence: int | None = None, updates_every: int | None = None
     ) -> None:
         self.flush_every = COUNT.check("flush_every", flush_every, TrainerError)
-        self.steps_after_divergence = COUNT_OR_ZERO.check_optional(
-            "steps_after_divergence", steps_after_divergence, TrainerError
-        )
         self.updates_every = COUNT.check_optional("updates_every", updates_every, TrainerError)
+        more = COUNT_OR_ZERO.check_optional("steps_after_divergence", steps_after_divergence, TrainerError)
+        self.steps_after_divergence = more
         self.learning_rate = float("nan")  # highest initial learning rate of all parameter groups
         self._restored: dict[str, Any] = {}  # states in a checkpoint, of optimizers that are not watched yet, by name
         self._has_started = False
@@ -92,8 +91,7 @@ class GradientMonitor(Callback):
         self._current: dict[int, _Watched] = {}  # the Trainer's current optimizers, by id
         self._losses: list[Tensor] = []  # losses of the batches since the last step
         self._validation = ValidationLosses()
-        self._validates = False
-        self._batch = 0
+        self._validates, self._batch = False, 0
 
     @property
     def record(self) -> GradientRecord:
@@ -181,7 +179,7 @@ class GradientMonitor(Callback):
     ) -> None:
         """Add the step to the record if this batch ended one."""
         if (loss := returned_loss(outputs)) is not None:
-            # A CUDA graph writes the next loss where this one is; Lightning copies it under automatic optimization.
+            # Under manual optimization, Lightning does not copy the loss, and a CUDA graph overwrites it in the next batch.
             self._losses.append(loss if pl_module.automatic_optimization else loss.clone())
         extremes = batch_extremes(batch)
         for watched in self._current.values():

@@ -24,6 +24,7 @@ from gradclip.loops.monitor import CLIPPING, OptimizerMonitor
 from gradclip.loops.optimizers import Closure, closure_of, replace_closure, uncompiled
 from gradclip.loops.scaled_steps import ScaledSteps, check_unscaled
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
+from gradclip.telemetry.batches import batch_loss
 from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.rescaled import version_of
 from gradclip.telemetry.steps import StepIndex
@@ -87,12 +88,11 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         updates_every = COUNT.check_optional("updates_every", updates_every, TrainerError)
         if not isinstance(folder, str | Path):
             raise TrainerError(f"folder: got {folder!r}; must be the path of a folder")
-        self.optimizer = unwrapped(optimizer)
+        self.optimizer, self.folder = unwrapped(optimizer), Path(folder)
         check_types(model, self.optimizer, scaler)
         check_whole_gradients(model)
         model = unwrapped_model(model)
         scaler = scaler or getattr(optimizer, "scaler", None)
-        self.folder = Path(folder)
         self._clipper = None
         if clipper is not None:
             check_clipper("clipper", clipper)
@@ -104,7 +104,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         if clipper is not None:
             CLIPPING[id(self.optimizer)] = self._monitor
         self._monitor.hook(self.optimizer, measures_clipped=False)
-        self._losses: list[Tensor] = []  # mean of each batch since the last step, in memory of its own
+        self._losses: list[Tensor] = []  # mean of each batch since the last step
         self._depth = 0  # number of nested steps
         self._closure: Closure | None = None  # the wrapped closure of the latest step
         self._handles = [
@@ -164,7 +164,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
             The same loss, so that ``watch.loss(loss).backward()`` works.
         """
         if torch.is_grad_enabled():
-            self._losses.append(_mean(loss))
+            self._losses.append(batch_loss(loss))
         return loss
 
     def flush(self) -> None:
@@ -262,7 +262,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
             loss = closure()
             self._measure_and_clip()
             if not given and isinstance(loss, Tensor | float):
-                self._losses = [_mean(loss)]  # only the last evaluation counts
+                self._losses = [batch_loss(loss)]  # only the last evaluation counts
             return loss
 
         return evaluate
@@ -298,8 +298,3 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         self._monitor.discard_step()
         self._monitor.record_gradients(self.flush)
         self._record_step()
-
-
-def _mean(loss: Tensor | float) -> Tensor:
-    """Return the mean in new memory, since a CUDA graph writes the next loss where this one is."""
-    return torch.as_tensor(loss).detach().float().mean()

@@ -61,6 +61,16 @@ def returned_loss(outputs: Any) -> Tensor | None:
     return loss.detach() if isinstance(loss, Tensor) else None
 
 
+def batch_loss(loss: Tensor | float) -> Tensor:
+    """Return the detached mean of a loss in new memory, since a CUDA graph writes the next loss where this one is.
+
+    Example:
+        >>> batch_loss(torch.tensor([1.0, 2.0], requires_grad=True))
+        tensor(1.5000)
+    """
+    return torch.as_tensor(loss).detach().float().mean()
+
+
 def mean_loss(losses: Sequence[Tensor], accumulated: int) -> Tensor | None:
     """Return the mean loss of a step's batches; None if no batch has a loss.
 
