@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from gradclip.formatting import format_value
 from gradclip.plots.style import BLACK, BLUE, GREY, ORANGE, PALE, draw, score_axis, series_style
 from tests.benchmarks.league_methods import METHODS, NO_THRESHOLD
 from tests.benchmarks.league_problems import PROBLEMS
@@ -51,7 +52,7 @@ def tables(standings: Standings) -> str:
     heads = ("median regret", "worst", f"within {NEAR:g}", "diverged, chosen", "diverged, all", "decades")
     summary = _table(heads, {method: _summary(method, own) for method, own in standings.items()})
     regrets = {method: [_cell(own.get(name), _regret) for name in problems] for method, own in standings.items()}
-    regrets["*median error of the best*"] = [f"{_best_error(standings, name):.3g}" for name in problems]
+    regrets["*median error of the best*"] = [format_value(_best_error(standings, name)) for name in problems]
     chosen = {
         method: [_cell(own.get(name), _threshold) for name in problems]
         for method, own in standings.items()

@@ -114,8 +114,8 @@ def test_shape_score_scale_and_schema_describe_the_task():
         ({"batch_size": 0}, "trainer.batch_size: got 0; must be a whole number of at least 1"),
         ({"length": 20.5}, "data.length: got 20.5; must be a whole number of at least 10"),
         ({"steps_per_epoch": True}, "data.steps_per_epoch: got True; must be a whole number of at least 1"),
-        ({"test_sequences": 50}, "data.test_sequences: got 50; must be a multiple of 100 of at least 100"),
-        ({"validation_sequences": 150}, "data.validation_sequences: got 150; must be a multiple of 100 of at least 0"),
+        ({"test_sequences": 50}, "data.test_sequences: got 50; must be a multiple of 100, at least 100"),
+        ({"validation_sequences": 150}, "data.validation_sequences: got 150; must be a multiple of 100, at least 0"),
     ],
 )
 def test_sizes_out_of_range_are_refused(settings, message):

@@ -41,7 +41,7 @@ def test_importing_the_components_of_training_leaves_the_warning_filters_unchang
 
 def test_layers_that_do_not_fit_in_memory_are_refused_before_they_are_built():
     config = compose_config(["model.widths=[10000000]"])
-    allowed = "with 20 inputs and 1 outputs, at most 100000000 weights are allowed"
+    allowed = "with 20 inputs and 1 output, at most 100000000 weights are allowed"
     with pytest.raises(ModelError, match=rf"^model\.widths: got \[10000000\]; {allowed}$"):
         find_network_arguments(config, build_data(config))
 

@@ -71,7 +71,8 @@ class ZScore(NormRule):
     def _limit(self, norm: Numbers, state: Mapping[str, Numbers], xp: Any) -> Numbers:
         deviation = xp.sqrt(state["variance"])
         score = (norm - state["mean"]) / (deviation + self.eps)
-        pulled_back = state["mean"] + deviation * (self.value * self.value) / score
+        square = self.value * self.value  # of a huge number, ** would raise an OverflowError
+        pulled_back = state["mean"] + deviation * square / score
         at_first = norm if self.warmup_norm is None else xp.where(norm > self.warmup_norm, self.warmup_norm, norm)
         later = xp.where(score > self.value, pulled_back, norm)
         return xp.where(state["seen"] < self.warmup, at_first, later)

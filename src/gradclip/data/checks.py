@@ -34,8 +34,8 @@ def check_count(setting: str, value: object, least: int = 1, multiple_of: int = 
         gradclip.errors.DataError: data.horizon: got 0; must be a whole number of at least 1
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least or value % multiple_of:
-        kind = "whole number" if multiple_of == 1 else f"multiple of {multiple_of}"
-        raise DataError(f"{setting}: got {value!r}; must be a {kind} of at least {least}")
+        kind = "whole number of" if multiple_of == 1 else f"multiple of {multiple_of},"
+        raise DataError(f"{setting}: got {value!r}; must be a {kind} at least {least}")
 
 
 def check_batch_size(batch_size: int, examples: int, kind: str) -> None:

@@ -136,7 +136,7 @@ def _split_of_rows(starts: Rows, lengths: Rows, test_fraction: float, validation
     trains = before_test - np.round(before_test * validation_fraction).astype(int)
     position = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # each row's index in its series
     after_training, is_test = position >= np.repeat(trains, lengths), position >= np.repeat(before_test, lengths)
-    return np.add(after_training, is_test, dtype=np.int64)
+    return after_training.astype(np.int64) + is_test
 
 
 def _window_ends(starts: Rows, lengths: Rows, window: int, horizon: int) -> Rows:

@@ -29,6 +29,7 @@ from gradclip.config.training import LossSettings
 from gradclip.data.base import TrainingData
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import ModelError
+from gradclip.formatting import counted
 from gradclip.models.build import build_network, check_smallest_batch
 from gradclip.models.module import Classifier, Regressor, SupervisedModule
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
@@ -149,7 +150,7 @@ def find_network_arguments(config: TrainConfig, data: TrainingData) -> dict[str,
     if isinstance(model, MLPModel):
         sizes = [data.shape.example[-1], *model.widths, data.shape.outputs[-1]]
         if sum(inputs * outputs for inputs, outputs in pairwise(sizes)) > MAX_VALUES:
-            ends = f"{sizes[0]} inputs and {sizes[-1]} outputs"
+            ends = f"{counted(sizes[0], 'input')} and {counted(sizes[-1], 'output')}"
             raise ModelError(f"model.widths: got {model.widths}; with {ends}, at most {MAX_VALUES} weights are allowed")
     return {
         "target": model.target,
