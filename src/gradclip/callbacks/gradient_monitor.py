@@ -179,7 +179,7 @@ class GradientMonitor(Callback):
     ) -> None:
         """Add the step to the record if this batch ended one."""
         if (loss := returned_loss(outputs)) is not None:
-            # Under manual optimization, Lightning does not copy the loss, which a CUDA graph overwrites in the next batch.
+            # Lightning copies the loss, except under manual optimization; a CUDA graph overwrites it in the next batch.
             self._losses.append(loss if pl_module.automatic_optimization else loss.clone())
         extremes = batch_extremes(batch)
         for watched in self._current.values():
