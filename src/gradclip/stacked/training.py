@@ -159,8 +159,8 @@ class StackedTraining:
             return np.zeros_like(self._is_active)
         data = self.replicas[0].data
         scores = self.evaluator.scores(data.choosing_split, epoch)[self.state.ids.numpy()]
-        ends: Booleans = self._is_active & [bool(data.score_scale.is_solved(score)) for score in scores]
-        return ends
+        are_solved = np.array([data.score_scale.is_solved(score) for score in scores], dtype=np.bool_)
+        return self._is_active & are_solved
 
     def _end(self, ends: Booleans, epoch: int, is_complete: bool = True) -> Iterator[tuple[int, Result]]:
         """End the training of some replicas; return their indices and results, which are made one by one.
