@@ -51,7 +51,7 @@ STYLE: dict[Any, Any] = {
 }
 PERCENT = FuncFormatter(lambda value, _: f"{100 * value:.4g}%")
 PERCENT_ENDS = (-0.02, 1.02)  # limits of an axis of fractions, so that marks at 0% and 100% are whole
-FEW_DECADES = 300.0  # an axis up to this ratio may have a single power of ten
+NARROW_LOG_AXIS = 300.0  # ratio of the ends of a logarithmic axis; below it, there may be a single power of ten
 LOG_AXIS_DECADES = 1.5  # an axis is logarithmic if its values span more decades
 CLOSE = 1e-9  # values that differ less, relative to their size, are drawn as equal
 LEAST_BINS, MOST_BINS = 10, 50  # of a histogram
@@ -258,7 +258,7 @@ def log_ticks(axis: Axis) -> None:
         axis: the axis, with everything drawn.
     """
     low, high = axis.get_view_interval()
-    if high / low < FEW_DECADES:
+    if high / low < NARROW_LOG_AXIS:
         axis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.set_minor_formatter(NullFormatter())
