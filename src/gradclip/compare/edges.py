@@ -66,25 +66,28 @@ def edges(comparison: Comparison) -> list[Edge]:
 
 
 def edge_lines(comparison: Comparison) -> list[str]:
-    """Return a sentence and a command for each edge; nothing if every run of the best group diverged.
-
-    There is no command if one of its settings may be harmful: they come from a tag, which anyone may have written.
-    """
-    if comparison.best.count("diverged") == len(comparison.best.errors):
+    """Return a sentence and a command for each edge; nothing if every run of the best group diverged."""
+    found, runs = edges(comparison), comparison.best.group.runs
+    if not found or comparison.best.count("diverged") == len(comparison.best.errors):
         return []
-    runs, known = comparison.best.group.runs, _values_in(comparison.typed)
-    own = [one for one in typed_overrides(runs[-1]) if setting_of(one) != "seed" and not is_of_hydra(one)]
-    kept = [one for one in own if not _is_of_tracking(one)]
-    if not all(one in known or is_plain(one) or _names_table_of(runs[-1], one) for one in kept):
-        return [f"{edge}." for edge in edges(comparison)]
-    kept += filter(_is_of_tracking, comparison.typed)
-    return [line for edge in edges(comparison) for line in (f"{edge}:", f"{CODE}{_command(runs, kept, edge)}")]
+    kept = _overrides_to_keep(runs[-1], comparison.typed)
+    if kept is None:
+        return [f"{edge}." for edge in found]
+    return [line for edge in found for line in (f"{edge}:", f"{CODE}{_command(runs, kept, edge)}")]
 
 
-def _values_in(typed: Sequence[str]) -> set[str]:
-    """Return overrides as typed, and one for each value of those that list several."""
+def _overrides_to_keep(run: StoredRun, typed: Sequence[str]) -> list[str] | None:
+    """Return the overrides of the command that trained a run, with the store that the user typed.
+
+    None if the user might not want to run one of them: they come from a tag, which anyone may have written.
+    """
+    stored = [one for one in typed_overrides(run) if setting_of(one) != "seed" and not is_of_hydra(one)]
+    kept = [one for one in stored if not _is_of_tracking(one)]
     parts = [override.partition("=") for override in typed]
-    return {*typed, *(f"{name}={value}" for name, _, values in parts for value in values.split(","))}
+    known = {*typed, *(f"{name}={value}" for name, _, values in parts for value in values.split(","))}
+    if not all(one in known or is_plain(one) or _names_table_of(run, one) for one in kept):
+        return None
+    return [*kept, *filter(_is_of_tracking, typed)]
 
 
 def _is_of_tracking(override: str) -> bool:
