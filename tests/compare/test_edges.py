@@ -2,6 +2,7 @@
 
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from gradclip import keys
 from gradclip.compare.edges import Edge, edge_lines, edges
 from gradclip.compare.grouping import group_runs
+from gradclip.config.identity import file_digest
 from tests.support.comparisons import by_threshold, compared, shift_seeds
 
 TRAIN = "python src/train.py -m hydra/launcher=vectorized clip=norm"
@@ -53,9 +55,28 @@ def test_a_command_of_a_run_that_anyone_may_have_written_has_only_plain_settings
     kept = f"python src/train.py trainer.max_epochs=5 'tracking.uri=http://elsewhere' {shlex.quote(typed)}"
     found = compared([replace(run, tags=run.tags | {keys.COMMAND: kept}) for run in runs])
     assert edge_lines(found) == ["The best group has the largest threshold tried (10). Try 30 and 100."]
-    own = edge_lines(replace(found, are_own=True))
-    assert shlex.split(own[1])[4:6] == ["trainer.max_epochs=5", typed]
-    assert "elsewhere" not in own[1]
+    _, command = edge_lines(replace(found, typed=[typed]))  # the user, too, has typed this
+    assert shlex.split(command)[4:6] == ["trainer.max_epochs=5", typed]
+    assert "elsewhere" not in command
+
+
+def test_a_command_keeps_the_table_if_its_content_is_that_of_the_run(tmp_path: Path) -> None:
+    (path := tmp_path / "table.csv").write_text("a,b\n1,2\n")
+    runs = by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]})
+    tags = {keys.COMMAND: f"python src/train.py data=table data.path={path}", keys.DATA_DIGEST: file_digest(str(path))}
+    found = compared([replace(run, tags=run.tags | tags) for run in runs])
+    assert f" data=table data.path={path} " in edge_lines(found)[1]
+    path.write_text("a,b\n1,3\n")
+    assert edge_lines(found) == ["The best group has the largest threshold tried (10). Try 30 and 100."]
+
+
+def test_a_command_keeps_the_store_and_the_values_that_the_user_typed() -> None:
+    runs = by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]})
+    stored = r"python src/train.py 'tracking.uri=sqlite\:////a.db' model._target_=my.Net log_model=False"
+    found = compared([replace(run, tags=run.tags | {keys.COMMAND: stored}) for run in runs])
+    typed = ["tracking.uri=sqlite:////a.db", "model._target_=my.Other,my.Net"]
+    kept = "model._target_=my.Net log_model=False tracking.uri=sqlite:////a.db"
+    assert f" {kept} " in edge_lines(replace(found, typed=typed))[1]
 
 
 def test_a_seed_of_thousands_of_digits_is_left_out_of_the_command() -> None:

@@ -17,14 +17,8 @@ def test_the_short_table_has_the_best_groups_and_their_tests_against_the_best() 
     found = compared(by_threshold({"0.5": [50.0] * 4, "1.0": [10.0, 11, 12, 13], "5.0": [20.0, 21, 22, float("nan")]}))
     table = short_table(found, width=120)
     assert table.title == "final/mse_test of 12 runs on regression: a list"
-    assert table.columns == (
-        "group",
-        "runs",
-        "median",
-        "diverged",
-        "clipped",
-        "p vs best",
-    )  # too few runs for intervals
+    # too few runs for intervals
+    assert table.columns == ("group", "runs", "median", "diverged", "clipped", "p vs best")
     assert [row[0] for row in table.rows] == ["norm=1.0", "norm=5.0", "norm=0.5"]
     assert [row[3] for row in table.rows] == ["0 of 4", "1 of 4", "0 of 4"]
     assert [row[5] for row in table.rows] == ["best", "0.12", "0.12"]

@@ -7,8 +7,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
+from gradclip.clipping.arguments import LARGEST
 from gradclip.config import training
-from gradclip.config.limits import LARGEST, LARGEST_RATE
+from gradclip.config.limits import LARGEST_RATE
 from gradclip.config.training import OptimizerSettings
 from gradclip.models.optimization import (
     LOSSES,

@@ -61,8 +61,10 @@ def test_jobs_finished_earlier_are_compared_with_the_new_jobs(
     monkeypatch.setattr(report, "find_parent", Mock(return_value=Mock(run_id="parent")))
     monkeypatch.setattr(report, "result_of", Mock())
     both = [JobResult(0, "a", "0", done_before=done_before), JobResult(1, "b", "1")]
-    assert compare_jobs(tmp_path, both, OmegaConf.create({"figures": False, "figure_format": "png"}))
+    config = {"figures": False, "figure_format": "png", "hydra": {"overrides": {"task": ["seed=0,1"]}}}
+    assert compare_jobs(tmp_path, both, OmegaConf.create(config))
     assert compare.call_args.args[1] == compared
+    assert compare.call_args.kwargs["typed"] == ["seed=0,1"]
 
 
 def test_an_error_at_the_start_or_the_end_of_a_multirun_ends_the_command(

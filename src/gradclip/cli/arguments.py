@@ -227,10 +227,10 @@ def check_options(arguments: Sequence[str]) -> None:
 def _values_of(argument: str) -> Iterator[str]:
     """Yield the values of an argument in Hydra's grammar: one for each job that its commas or functions describe."""
     override = _parse(argument)
-    if override.value_type in LISTS:
+    if override.value_type in LISTS - {ValueType.RANGE_SWEEP}:
         yield from override.sweep_string_iterator()
-    else:
-        yield "" if override.is_sweep_override() else override.get_value_element_as_str()  # an interval has no options
+    else:  # neither a range nor an interval has options
+        yield "" if override.is_sweep_override() else override.get_value_element_as_str()
 
 
 def _is_group(name: str) -> bool:

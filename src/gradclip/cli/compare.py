@@ -39,6 +39,7 @@ def run_comparison(config: DictConfig) -> None:
         data_set=settings.data_set,
         figure_format=settings.figure_format,
         split=settings.split,
+        typed=HydraConfig.get().overrides.task,
     )
     print_comparison(found, folder, store_comparison(store, found, folder))
 

@@ -42,13 +42,14 @@ def run_prediction(config: DictConfig) -> None:
     result_of(opened)
     run = find_run(store, settings.run)
     setting = f"run: got {settings.run!r} ({run.name})"
-    with scratch_folder() as scratch, model_errors(setting):
+    with scratch_folder() as scratch:
         folder = result_of(ask(store, Operations.read_model, run.run_id, str(scratch)))
         if folder is None:
             why = "a diverged run stores none" if run.outcome == "diverged" else "train with log_model=true"
             raise ConfigError(f"{setting}; it has no stored model that predicts rows: {why}")
-        predictor = load_predictor(folder, settings.tracking, setting)
-        table = with_predictions(rows, predictor, f"data.path: got {data.path!r}")
+        with model_errors(setting):
+            predictor = load_predictor(folder, settings.tracking, setting)
+            table = with_predictions(rows, predictor, f"data.path: got {data.path!r}")
     try:
         with whole_file(output) as temporary:
             table.to_csv(temporary, index=False)

@@ -39,7 +39,7 @@ def compare(
     data_set: str | None = None,
     figure_format: str = "png",
     split: Split | None = None,
-    are_own: bool = False,
+    typed: Sequence[str] = (),
 ) -> Comparison:
     """Compare stored runs, and write tables and figures into a folder.
 
@@ -55,7 +55,7 @@ def compare(
         data_set: name of the data set whose runs are compared; None means the data set of the newest run.
         figure_format: ``png``, ``pdf`` or ``svg``.
         split: split of the score; None means validation if all runs have a score on it, otherwise test.
-        are_own: whether this command trained all runs, so that nobody else has written their tags.
+        typed: overrides of the command that compares, which may be repeated in commands that it suggests.
 
     Raises:
         TrackingError: the store or the runs cannot be read.
@@ -71,7 +71,7 @@ def compare(
     target = default_target(grouping.groups, chosen) if target is None else target
     summaries = summarize_groups(grouping.groups, chosen, curves, target)
     pairs = compare_with_best(summaries)
-    comparison = Comparison(selection, chosen_data, grouping, chosen, target, summaries, pairs, are_own)
+    comparison = Comparison(selection, chosen_data, grouping, chosen, target, summaries, pairs, typed)
     write_tables(folder, comparison)
     if draw:
         for name, plot in figures(comparison, curves).items():

@@ -4,10 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 
+from gradclip import keys
 from gradclip.compare.labels import typed_overrides
 from gradclip.compare.summary import Comparison
 from gradclip.config.clip import PERCENTILE_METHODS
-from gradclip.config.overrides import changes_training, is_plain, merge, setting_of, train_command
+from gradclip.config.identity import file_digest
+from gradclip.config.overrides import is_of_hydra, is_plain, merge, setting_of, train_command
+from gradclip.errors import ConfigError
 from gradclip.formatting import CODE, parse_number
 from gradclip.tracking.stored_runs import StoredRun
 
@@ -63,18 +66,42 @@ def edges(comparison: Comparison) -> list[Edge]:
 
 
 def edge_lines(comparison: Comparison) -> list[str]:
-    """Return a sentence and a command for each edge; nothing if every run of the best group diverged.
-
-    There is no command if the runs may be somebody else's and its settings name a class or a file or read a variable:
-    it comes from a tag, which anyone may have written.
-    """
-    if comparison.best.count("diverged") == len(comparison.best.errors):
+    """Return a sentence and a command for each edge; nothing if every run of the best group diverged."""
+    found, runs = edges(comparison), comparison.best.group.runs
+    if not found or comparison.best.count("diverged") == len(comparison.best.errors):
         return []
-    runs = comparison.best.group.runs
-    kept = [one for one in typed_overrides(runs[-1]) if setting_of(one) != "seed" and changes_training(one)]
-    if not (comparison.are_own or all(map(is_plain, kept))):
-        return [f"{edge}." for edge in edges(comparison)]
-    return [line for edge in edges(comparison) for line in (f"{edge}:", f"{CODE}{_command(runs, kept, edge)}")]
+    kept = _overrides_to_keep(runs[-1], comparison.typed)
+    if kept is None:
+        return [f"{edge}." for edge in found]
+    return [line for edge in found for line in (f"{edge}:", f"{CODE}{_command(runs, kept, edge)}")]
+
+
+def _overrides_to_keep(run: StoredRun, typed: Sequence[str]) -> list[str] | None:
+    """Return the overrides of the command that trained a run, with the store that the user typed.
+
+    None if the user might not want to run one of them: they come from a tag, which anyone may have written.
+    """
+    stored = [one for one in typed_overrides(run) if setting_of(one) != "seed" and not is_of_hydra(one)]
+    kept = [one for one in stored if not _is_of_tracking(one)]
+    parts = [override.partition("=") for override in typed]
+    known = {*typed, *(f"{name}={value}" for name, _, values in parts for value in values.split(","))}
+    if not all(one in known or is_plain(one) or _names_table_of(run, one) for one in kept):
+        return None
+    return [*kept, *filter(_is_of_tracking, typed)]
+
+
+def _is_of_tracking(override: str) -> bool:
+    return setting_of(override).partition(".")[0] == "tracking"
+
+
+def _names_table_of(run: StoredRun, override: str) -> bool:
+    """Return whether an override names a table with the content that a run was trained on."""
+    if setting_of(override) != "data.path":
+        return False
+    try:
+        return file_digest(override.partition("=")[2].strip("'\"")) == run.tags.get(keys.DATA_DIGEST)
+    except ConfigError:
+        return False
 
 
 def _command(runs: Sequence[StoredRun], kept: Sequence[str], edge: Edge) -> str:

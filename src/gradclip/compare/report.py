@@ -39,7 +39,8 @@ def short_table(comparison: Comparison, width: int) -> Table:
     """Return the table for a terminal of this width: the best groups, each with its test against the best one."""
     metric, shown = comparison.metric, comparison.summaries[:MAX_COMPARED_GROUPS]
     medians = [format_estimate(one.median, metric) for one in shown]
-    columns = _first_columns(shown) | {f"median{' (95%)' if any('(' in one for one in medians) else ''}": medians}
+    has_intervals = any("(" in median for median in medians)
+    columns = _first_columns(shown) | {"median (95%)" if has_intervals else "median": medians}
     if metric.reported:
         columns[ON_TEST] = [format_error(one.test_median.value, metric) for one in shown if one.test_median]
     if any(one.count("diverged") for one in shown):

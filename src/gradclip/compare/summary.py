@@ -111,7 +111,7 @@ class Comparison:
         target: value of the score for ``epochs_to_target``.
         summaries: the groups, best first.
         pairs: the best group with each of the next best; empty if the best group has a single run.
-        are_own: whether this command trained all runs, so that nobody else has written their tags.
+        typed: overrides of the command that compares, which may be repeated in commands that it suggests.
     """
 
     selection: Selection
@@ -121,7 +121,7 @@ class Comparison:
     target: float
     summaries: list[GroupSummary]
     pairs: list[Pair]
-    are_own: bool = False
+    typed: Sequence[str] = ()
 
     @property
     def best(self) -> GroupSummary:

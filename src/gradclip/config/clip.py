@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 from pydantic import Field, create_model, model_validator
 
 from gradclip.clipping import arguments, method_table
-from gradclip.clipping.arguments import FIXED, PERCENTILE, POSITIVE, Range
+from gradclip.clipping.arguments import FIXED, LARGEST, PERCENTILE, POSITIVE, Range
 from gradclip.config.base import AnyNumber, Count, Pattern, PositiveNumber, Settings
-from gradclip.config.limits import LARGEST
 
 KNOWN_NAMES = vars(arguments) | {  # in the declarations of a clipper
     "Annotated": Annotated,

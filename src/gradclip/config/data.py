@@ -131,7 +131,7 @@ class SeriesSettings(FileSettings):
     @property
     def max_batch_size(self) -> int:
         """Largest number of windows that fit in memory at the same time."""
-        return max(MAX_VALUES // self.window, 1)
+        return MAX_VALUES // self.window
 
 
 class TaskSettings(Settings):

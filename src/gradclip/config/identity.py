@@ -67,8 +67,15 @@ def data_digest(config: TrainConfig) -> str:
         ConfigError: the file or folder cannot be read.
     """
     path = getattr(config.data, "path", None)
-    if path is None:
-        return ""
+    return "" if path is None else file_digest(path)
+
+
+def file_digest(path: str) -> str:
+    """Return the SHA-256 of the file or folder at a path.
+
+    Raises:
+        ConfigError: the file or folder cannot be read.
+    """
     try:
         if not os.path.isdir(path):
             return _digest(path)

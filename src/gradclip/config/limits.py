@@ -1,8 +1,5 @@
 """Upper limits of the numbers and texts in settings."""
 
-from gradclip.clipping import arguments
-
-LARGEST = arguments.LARGEST
 LARGEST_RATE = 1e10  # learning rates and weight decays: their product, and a rate divided by 1e-16, fit in float32
 MAX_INTEGER = 2**31 - 1  # for integers that torch counts with
 MAX_SECONDS = 366 * 24 * 3600

@@ -14,7 +14,7 @@ IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the
 OWN_GROUPS = ("module", "data")  # groups whose option ``own`` is a user-defined class
 NO_THRESHOLD = "clip=none has no threshold; choose a method, such as clip=norm"
 QUOTES = "'\""
-PLAIN = re.compile(r"[+~]?(?!data\.path=)(?!.*_target_)[\w.]+=(?!.*\.\.)[\w.,:*?()\[\] +-]*")
+PLAIN = re.compile(r"[+~]?[\w.]+=[\w.,:*?()\[\] +-]*")
 MAX_LISTED_SEEDS = 5  # more are written as a range
 
 
@@ -42,7 +42,8 @@ def is_plain(override: str) -> bool:
         >>> [is_plain(one) for one in ("data.path=a.csv", "model._target_=os.system", "+experiment=../x")]
         [False, False, False]
     """
-    return PLAIN.fullmatch(override) is not None
+    names_a_file = setting_of(override) == "data.path" or ".." in override
+    return PLAIN.fullmatch(override) is not None and "_target_" not in override and not names_a_file
 
 
 def for_hydra(overrides: Sequence[str]) -> list[str]:
@@ -110,7 +111,7 @@ def train_command(overrides: Sequence[str], multirun: bool = False, seeds: range
     """
     if multirun or seeds:
         return command_line("train", ["-m", *overrides, *seed_override(seeds)])
-    from gradclip.config.schema import ignores_threshold  # slow, see changes_training
+    from gradclip.config.schema import ignores_threshold  # slow, see _changes_training
 
     methods = [override.partition("=")[2] for override in overrides if setting_of(override) == "clip"]
     ignored = "clip.value" if methods and ignores_threshold(methods[-1]) else None
@@ -135,14 +136,14 @@ def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
     shown = [
         _short(override)
         for override, name in zip(overrides, names, strict=True)
-        if "=" in override and name not in IN_LABEL | {"seed", "sweep"} and changes_training(override)
+        if "=" in override and name not in IN_LABEL | {"seed", "sweep"} and _changes_training(override)
     ]
     return " ".join([config.clip.label, *shown, f"seed={config.seed}"])
 
 
 def parent_run_name(overrides: Sequence[str]) -> str:
     """Return the name of a parent run: the overrides that change the training run."""
-    return " ".join(filter(changes_training, overrides)) or "multirun"
+    return " ".join(filter(_changes_training, overrides)) or "multirun"
 
 
 def failed_job_name(overrides: Sequence[str]) -> str:
@@ -152,7 +153,7 @@ def failed_job_name(overrides: Sequence[str]) -> str:
         >>> failed_job_name(["clip=norm", "figures=false"]), failed_job_name(["tracking.retry_seconds=-1"])
         ('clip=norm', 'tracking.retry_seconds=-1')
     """
-    return " ".join(filter(changes_training, overrides)) or " ".join(overrides)
+    return " ".join(filter(_changes_training, overrides)) or " ".join(overrides)
 
 
 def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
@@ -170,8 +171,7 @@ def merge(base: Sequence[str], changes: Sequence[str]) -> list[str]:
     return [*kept, *changes]
 
 
-def changes_training(override: str) -> bool:
-    """Return whether an override changes what a training run computes."""
+def _changes_training(override: str) -> bool:
     from gradclip.config.schema import has_effect  # takes 0.1 s, which errors in arguments need not wait for
 
     return not is_of_hydra(override) and has_effect(setting_of(override))

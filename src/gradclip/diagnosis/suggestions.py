@@ -282,10 +282,11 @@ def _thresholds_by_norms(evidence: Evidence) -> Iterator[Remedy]:
     Norms that fall calmly, without a threshold, show only that the training converges.
     """
     norms = evidence.norms
-    has_drifted = norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift)
-    if norms is not None and has_drifted and (norms.drift > 1 or not gradients_are_calm(evidence)):
-        change = f"grow {norms.drift:.3g}-fold" if norms.drift > 1 else f"fall to {norms.drift:.2g} of their size"
+    if norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift):
+        is_growing = norms.drift > 1
+        change = f"grow {norms.drift:.3g}-fold" if is_growing else f"fall to {norms.drift:.2g} of their size"
         why = f"norms {change} from the first quarter of the steps to the last"
-        yield Remedy("threshold that follows the norms", why, remedy.clip_by("Auto", f"{AUTO_PERCENTILE}"))
+        if is_growing or not gradients_are_calm(evidence):
+            yield Remedy("threshold that follows the norms", why, remedy.clip_by("Auto", f"{AUTO_PERCENTILE}"))
     if conditions.dominates(evidence.dominant_share, evidence.tensors) and not evidence.spiking_parameter:
         yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone determines how all tensors are clipped")

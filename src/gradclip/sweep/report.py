@@ -199,11 +199,10 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
     from gradclip.compare.comparison import compare
     from gradclip.compare.report import print_findings
 
-    are_own = not any(job.done_before for job in jobs)
-    chosen = parent.run_id if are_own else run_ids
+    chosen = run_ids if any(job.done_before for job in jobs) else parent.run_id
     own, figure_format = folder / keys.COMPARISON_FOLDER, str(config.figure_format)
-    draw = bool(config.figures)
-    found = compare(parent.store, chosen, own, draw=draw, figure_format=figure_format, are_own=are_own)
+    draw, typed = bool(config.figures), as_typed(config.hydra.overrides.task)
+    found = compare(parent.store, chosen, own, draw=draw, figure_format=figure_format, typed=typed)
     result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
     if any(len(one.errors) > 1 for one in found.summaries):
         print_findings(found)

@@ -20,7 +20,8 @@ from gradclip import keys
 
 RUN_LOCK = "run.lock"  # in the folder of a run: held while it trains
 MAIN_LOCK = "process.lock"  # in the folder of a multirun: held by its main process
-ATTEMPTS, PAUSE = 5, 0.02  # seconds; another command that asks whether the lock is held has it for microseconds
+ATTEMPTS = 5  # to acquire a lock: another command that asks whether it is held has it for microseconds
+PAUSE = 0.02  # seconds between two attempts
 PROCESS = re.compile(r"([0-9]{1,9}) since [0-9.]{1,20} (of boot [0-9a-f-]{1,40} in [0-9]{1,20})")
 
 at_end = ExitStack()  # closed whenever a command ends, while its tracking process still answers
