@@ -192,9 +192,8 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     if norms is None:
         return
     text = (
-        f"Gradient norms before clipping, over {counted(norms.steps, 'step')}: average {format_value(norms.mean)}, "
-        f"median {format_value(norms.p50)}, 90th percentile {format_value(norms.p90)}, "
-        f"largest {format_value(norms.largest)}."
+        f"Gradient norms before clipping, over {counted(norms.steps, 'step')}: average {format_value(norms.mean)}, median "
+        f"{format_value(norms.p50)}, 90th percentile {format_value(norms.p90)}, largest {format_value(norms.largest)}."
     )
     numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
     yield Finding("norms", text, numbers)

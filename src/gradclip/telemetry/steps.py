@@ -77,7 +77,7 @@ class Recorder(ABC):
             measure_updates: whether to measure the step's updates.
             are_known: whether the gradients are those of the step; if not, their norms are NaN.
         """
-        self._has_gradients = are_known and self._has_gradient()
+        self._has_gradients = are_known and self._any_gradient()
         if self.parameters and self.is_open:
             self._measure_gradients()
         elif self.parameters:
@@ -92,7 +92,7 @@ class Recorder(ABC):
         """
         if self._is_clipped:
             return
-        self._is_clipped, self._keeps_gradients = True, self._has_gradient()
+        self._is_clipped, self._keeps_gradients = True, self._any_gradient()
         if self.parameters:
             self._measure_clipped()
 
@@ -194,7 +194,7 @@ class Recorder(ABC):
     @abstractmethod
     def _flush_columns(self) -> dict[str, Floats]: ...
 
-    def _has_gradient(self) -> bool:
+    def _any_gradient(self) -> bool:
         return any(parameter.grad is not None for parameter in self.parameters)
 
     def _gradients(self) -> list[Tensor]:
