@@ -191,11 +191,12 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
     norms = evidence.norms
     if norms is None:
         return
-    text = (
-        f"Gradient norms before clipping, over {counted(norms.steps, 'step')}: average {format_value(norms.mean)}, median "
-        f"{format_value(norms.p50)}, 90th percentile {format_value(norms.p90)}, largest {format_value(norms.largest)}."
-    )
     numbers = {"mean": norms.mean, "median": norms.p50, "p90": norms.p90, "largest": norms.largest}
+    average, median, p90, largest = map(format_value, numbers.values())
+    text = (
+        f"Gradient norms before clipping, over {counted(norms.steps, 'step')}: average {average}, median {median}, "
+        f"90th percentile {p90}, largest {largest}."
+    )
     yield Finding("norms", text, numbers)
     if has_too_few_steps(evidence):
         return
