@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gradclip import keys
-from gradclip.config.overrides import train_command
+from gradclip.config.overrides import is_of_tracking, train_command
 from gradclip.config.schema import TrainConfig
 from gradclip.errors import Interrupted
 from gradclip.formatting import format_number, format_scores, format_value, signal_name, unsent_message
@@ -43,8 +43,7 @@ def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
     how = signal_name(stop.signal)
     if stop.run_id is None:
         return f"Stopped by {how} after step {stop.step}; it was not tracked, so it cannot be resumed"
-    tracking = [override for override in overrides if override.startswith("tracking")]
-    command = train_command([f"resume={stop.run_id}", *tracking])
+    command = train_command([f"resume={stop.run_id}", *filter(is_of_tracking, overrides)])
     send = f"{command_line('sync')}; " if stop.unsent else ""
     return f"Stopped by {how} after step {stop.step}. To resume: {send}{command}"
 

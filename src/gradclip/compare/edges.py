@@ -9,7 +9,7 @@ from gradclip.compare.labels import typed_overrides
 from gradclip.compare.summary import Comparison
 from gradclip.config.clip import PERCENTILE_METHODS
 from gradclip.config.identity import file_digest
-from gradclip.config.overrides import is_of_hydra, is_plain, merge, setting_of, train_command
+from gradclip.config.overrides import is_of_hydra, is_of_tracking, is_plain, merge, setting_of, train_command
 from gradclip.errors import ConfigError
 from gradclip.formatting import CODE, parse_number
 from gradclip.tracking.stored_runs import StoredRun
@@ -82,16 +82,12 @@ def _overrides_to_keep(run: StoredRun, typed: Sequence[str]) -> list[str] | None
     None if the user might not want to run one of them: they come from a tag, which anyone may have written.
     """
     stored = [one for one in typed_overrides(run) if setting_of(one) != "seed" and not is_of_hydra(one)]
-    kept = [one for one in stored if not _is_of_tracking(one)]
+    kept = [one for one in stored if not is_of_tracking(one)]
     parts = [override.partition("=") for override in typed]
     known = {*typed, *(f"{name}={value}" for name, _, values in parts for value in values.split(","))}
     if not all(one in known or is_plain(one) or _names_table_of(run, one) for one in kept):
         return None
-    return [*kept, *filter(_is_of_tracking, typed)]
-
-
-def _is_of_tracking(override: str) -> bool:
-    return setting_of(override).partition(".")[0] == "tracking"
+    return [*kept, *filter(is_of_tracking, typed)]
 
 
 def _names_table_of(run: StoredRun, override: str) -> bool:

@@ -33,6 +33,11 @@ def is_of_hydra(override: str) -> bool:
     return setting_of(override).replace("/", ".").split(".")[0] == "hydra"
 
 
+def is_of_tracking(override: str) -> bool:
+    """Return whether an override says which store runs are written to, and how."""
+    return setting_of(override).partition(".")[0] == "tracking"
+
+
 def is_plain(override: str) -> bool:
     """Return whether an override names no class and no file and reads no variable, so that anyone may have written it.
 
