@@ -73,18 +73,22 @@ def _column_widths(table: Table, room: int) -> list[int]:
     from rich.cells import cell_len
 
     columns = [[printable(text) for text in column] for column in zip(table.columns, *table.rows, strict=True)]
-    whole = [max(map(cell_len, column)) for column in columns]
-    for longest in LONGEST_WORDS:
-        widths = []
-        for title, *cells in columns:
-            parts = [word for cell in cells for word in cell.split()] if title in TEXT_COLUMNS else cells
-            width = max(map(cell_len, [*title.split(), *parts]))
-            widths.append(min(width, longest if title in TEXT_COLUMNS else LONGEST_WORDS[0]))
-        if _total(widths) <= room:
-            break
-    for index, (width, wanted) in enumerate(zip(widths, whole, strict=True)):
-        widths[index] = max(width, min(wanted, width + room - _total(widths)))
+    tried = [[_word_width(column, longest) for column in columns] for longest in LONGEST_WORDS]
+    widths = next((some for some in tried if _total(some) <= room), tried[-1])
+    for index, column in enumerate(columns):
+        whole = max(map(cell_len, column))
+        widths[index] = max(widths[index], min(whole, widths[index] + room - _total(widths)))
     return widths
+
+
+def _word_width(column: Sequence[str], longest: int) -> int:
+    """Return the width of a column, title first, for its words of at most this length, or for its whole numbers."""
+    from rich.cells import cell_len
+
+    title, *cells = column
+    is_text = title in TEXT_COLUMNS
+    parts = [word for cell in cells for word in cell.split()] if is_text else cells
+    return min(max(map(cell_len, [*title.split(), *parts])), longest if is_text else LONGEST_WORDS[0])
 
 
 def _total(widths: Sequence[int]) -> int:
