@@ -159,8 +159,11 @@ class StackedTraining:
             return np.zeros_like(self._is_active)
         data = self.replicas[0].data
         scores = self.evaluator.scores(data.choosing_split, epoch)[self.state.ids.numpy()]
-        are_solved = np.array([data.score_scale.is_solved(score) for score in scores], dtype=np.bool_)
-        return self._is_active & are_solved
+        worst = data.score_scale.solved_from
+        assert worst is not None
+        reaches = np.greater_equal if data.score_scale.score.higher_is_better else np.less_equal
+        ends: Booleans = self._is_active & reaches(scores, worst)
+        return ends
 
     def _end(self, ends: Booleans, epoch: int, is_complete: bool = True) -> Iterator[tuple[int, Result]]:
         """End the training of some replicas; return their indices and results, which are made one by one.
