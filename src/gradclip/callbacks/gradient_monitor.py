@@ -79,8 +79,8 @@ class GradientMonitor(Callback):
     ) -> None:
         self.flush_every = COUNT.check("flush_every", flush_every, TrainerError)
         self.updates_every = COUNT.check_optional("updates_every", updates_every, TrainerError)
-        more = COUNT_OR_ZERO.check_optional("steps_after_divergence", steps_after_divergence, TrainerError)
-        self.steps_after_divergence = more
+        steps = COUNT_OR_ZERO.check_optional("steps_after_divergence", steps_after_divergence, TrainerError)
+        self.steps_after_divergence = steps
         self.learning_rate = float("nan")  # highest initial learning rate of all parameter groups
         self._restored: dict[str, Any] = {}  # states in a checkpoint, of optimizers that are not watched yet, by name
         self._has_started = False

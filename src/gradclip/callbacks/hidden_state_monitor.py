@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from gradclip.arrays import Floats
 from gradclip.callbacks.trainer_checks import loss_scaler, warn_of_lost_record
-from gradclip.clipping.arguments import Range
+from gradclip.clipping.arguments import COUNT, Range
 from gradclip.errors import TrainerError
 from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.norms.tensors import tensor_norms
 from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
 
-AT_LEAST_2 = Range(2, 2**31 - 1, whole=True)
+AT_LEAST_2 = Range(2, COUNT.high, whole=True)
 
 
 class HiddenStateMonitor(Callback):

@@ -244,8 +244,7 @@ def _optimizer(evidence: Evidence) -> Iterator[Finding]:
             f"After clipping, a gradient element is about {evidence.element:.2g}, no larger than "
             f"{training.optimizer}'s epsilon, {training.epsilon:g}: updates are at most half of their intended size."
         )
-        numbers = {"element": evidence.element, "epsilon": training.epsilon}
-        yield Finding("epsilon", text, numbers, is_problem=True)
+        yield Finding("epsilon", text, {"element": evidence.element, "epsilon": training.epsilon}, is_problem=True)
     ratio = evidence.typical_update_ratio
     if evidence.clips and conditions.updates_vanish(training.optimizer, evidence.coefficient, ratio):
         change = "steps shrink by the same factor"
