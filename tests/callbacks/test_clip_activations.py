@@ -64,6 +64,18 @@ def test_clip_fraction_is_the_fraction_of_steps_with_a_clipped_derivative():
     assert (never.clip_fraction, always.clip_fraction) == (0.0, 1.0)
 
 
+def test_a_second_training_run_is_counted_anew_and_a_resumed_one_continues(tmp_path):
+    clip, module, data = ClipActivations(1e-9, 1e-9), Regressor(make_network()), TabularData(regression())
+    first = Trainer(**QUIET, max_steps=3, callbacks=[clip])
+    first.fit(module, data)
+    first.save_checkpoint(tmp_path / "three.ckpt")
+    clip.value = clip.output_value = 1e9
+    Trainer(**QUIET, max_steps=2, callbacks=[clip]).fit(module, data)
+    assert clip.clip_fraction == 0.0
+    Trainer(**QUIET, max_steps=4, callbacks=[clip]).fit(module, data, ckpt_path=tmp_path / "three.ckpt")
+    assert clip.clip_fraction == 0.75
+
+
 def test_only_layers_that_match_the_pattern_are_clipped():
     ours = fit(make_network(), ClipActivations(1e-6, 1e-6, layers="network.0"))
     expected = gradients_by_hand(make_network(), 1e-6, 1e9)

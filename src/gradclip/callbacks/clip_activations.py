@@ -52,14 +52,18 @@ class ClipActivations(Callback):
         self.value, self.output_value = POSITIVE.check("value", value), POSITIVE.check("output_value", output_value)
         self.layers = layers
         self._handles: list[RemovableHandle | Unrolling] = []
-        self._clipped_in_step: list[Tensor] = []
-        self._clipped_steps: list[Tensor] = []
         self._scale: float | Tensor = 1.0
+        self._reset()
+
+    def _reset(self) -> None:
+        self._clipped_in_step: list[Tensor] = []
+        self._clipped_steps = torch.zeros((), dtype=torch.int64)  # counted on the device of the derivatives
+        self._steps = 0
 
     @property
     def clip_fraction(self) -> float:
-        """Fraction of the optimizer steps in which a derivative was clipped; NaN before the first."""
-        return float(torch.stack(self._clipped_steps).double().mean()) if self._clipped_steps else float("nan")
+        """Fraction of the latest ``fit``'s optimizer steps in which a derivative was clipped; NaN before the first."""
+        return int(self._clipped_steps) / self._steps if self._steps else float("nan")
 
     def check(self, module: nn.Module) -> None:
         """Check that the pattern matches a layer of the module.
@@ -68,6 +72,11 @@ class ClipActivations(Callback):
             ClippingError: no layer matches.
         """
         self._find_layers(module)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Discard the counts of an earlier training run."""
+        if stage == "fit":
+            self._reset()
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Register the hooks."""
@@ -81,9 +90,10 @@ class ClipActivations(Callback):
             self._scale = self._scaler.scale(torch.full((), self._scale, device=loss.device))
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Record whether a derivative was clipped since the last step."""
+        """Count the step, and whether a derivative was clipped since the last step."""
         if self._clipped_in_step:
-            self._clipped_steps.append(torch.stack(self._clipped_in_step).any())
+            self._clipped_steps = self._clipped_steps + torch.stack(self._clipped_in_step).any()
+            self._steps += 1
             self._clipped_in_step = []
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -95,12 +105,12 @@ class ClipActivations(Callback):
         self._remove_hooks()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return which steps were clipped."""
-        return {"clipped_steps": list(self._clipped_steps)}
+        """Return how many steps there were, and in how many of them a derivative was clipped."""
+        return {"steps": self._steps, "clipped_steps": self._clipped_steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore which steps were clipped."""
-        self._clipped_steps = state_dict["clipped_steps"]
+        """Continue the counts of a checkpoint."""
+        self._steps, self._clipped_steps = state_dict["steps"], state_dict["clipped_steps"]
 
     def _find_layers(self, module: nn.Module) -> list[tuple[nn.Module, float]]:
         """Return the layers to clip with their thresholds."""

@@ -53,7 +53,6 @@ class HiddenStateMonitor(Callback):
         self._unrollings: list[Unrolling] = []
         self._restored: dict[str, Any] | None = None
         self._has_started = False
-        self._last_step = -1  # the latest optimizer step that started
         self._reset()
 
     @property
@@ -135,7 +134,7 @@ class HiddenStateMonitor(Callback):
         self._steps: list[int] = []
         self._norms: list[dict[RecurrentLayer, Floats]] = []  # one entry per snapshot: ``[time steps]`` of each layer
         self._interval, self._steps_seen = 1, 0
-        self._last_step = -1
+        self._last_step: int = -1  # the latest optimizer step that started
         self._derivatives: dict[RecurrentLayer, list[Tensor | None]] = {}  # from the step being recorded
 
     def _visit(self, name: str, layer: int, step: int, hidden: Tensor) -> None:
