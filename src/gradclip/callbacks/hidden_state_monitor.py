@@ -55,6 +55,13 @@ class HiddenStateMonitor(Callback):
         self._has_started = False
         self._reset()
 
+    def _reset(self) -> None:
+        self._steps: list[int] = []
+        self._norms: list[dict[RecurrentLayer, Floats]] = []  # one entry per snapshot: ``[time steps]`` of each layer
+        self._interval, self._steps_seen = 1, 0
+        self._last_step = -1  # the latest optimizer step that started
+        self._derivatives: dict[RecurrentLayer, list[Tensor | None]] = {}  # from the step being recorded
+
     @property
     def record(self) -> HiddenStateRecord | None:
         """All snapshots; None without a recurrent layer, or if no layer received a gradient."""
@@ -129,13 +136,6 @@ class HiddenStateMonitor(Callback):
         self._norms += [{layer: norms.numpy() for layer, norms in found.items()} for found in state["kept"]]
         self._interval, self._steps_seen = state["interval"], state["steps_seen"]
         self._last_step = state["last_step"]
-
-    def _reset(self) -> None:
-        self._steps: list[int] = []
-        self._norms: list[dict[RecurrentLayer, Floats]] = []  # one entry per snapshot: ``[time steps]`` of each layer
-        self._interval, self._steps_seen = 1, 0
-        self._last_step: int = -1  # the latest optimizer step that started
-        self._derivatives: dict[RecurrentLayer, list[Tensor | None]] = {}  # from the step being recorded
 
     def _visit(self, name: str, layer: int, step: int, hidden: Tensor) -> None:
         """Store the derivative at a hidden state when backward has computed it; visits are in time order."""
