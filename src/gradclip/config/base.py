@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.functional_validators import ModelWrapValidatorHandler  # pydantic 2.10 has it only here
 
 from gradclip.clipping.arguments import LARGEST
 from gradclip.config.limits import MAX_INTEGER, MAX_SECONDS, MAX_VALUES
