@@ -20,10 +20,16 @@ from gradclip.telemetry.measures import nonfinite_counts
 from gradclip.telemetry.recorders import make_recorder
 from gradclip.telemetry.steps import Effect, StepIndex
 from tests.clipping.test_contract import NAMES, make
+from tests.support.trainers import NEEDS_FSDP_ON_CPU
 from tests.support.warm_process import FORKS
 
 PROCESSES, STEPS = 2, 3
-SHARDINGS = ["fsdp", "tensor parallel", "both", "sequence parallel"]
+SHARDINGS = [
+    pytest.param("fsdp", marks=NEEDS_FSDP_ON_CPU),
+    "tensor parallel",
+    pytest.param("both", marks=NEEDS_FSDP_ON_CPU),
+    "sequence parallel",
+]
 SETTINGS = {
     "groups": {"groups": [{"parameters": "*.weight", "value": 0.1}]},
     "skip": {"value": 6.0},

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gradclip import Adaptive, Chain, ClipGradients, GradientMonitor, Norm
 from tests.support.small_trainings import Training, batches, fit, make
+from tests.support.trainers import NEEDS_FSDP_ON_CPU
 from tests.support.warm_process import FORKS
 
 PROCESSES = 2
@@ -44,6 +45,7 @@ def work(rank, package, port):
     return train(import_module(package), Sharded, part, devices=PROCESSES, strategy=strategy)
 
 
+@NEEDS_FSDP_ON_CPU
 def test_two_processes_give_the_record_and_weights_of_one(lightning):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
