@@ -5,7 +5,7 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gradclip import keys
 from gradclip.program import command_line
@@ -166,14 +166,6 @@ def parse_number(text: str | None) -> float:
         return math.nan if text is None else float(text)
     except ValueError:
         return math.nan
-
-
-def as_float(value: Any) -> float:
-    """Return a number as a float; infinity for an integer too large for a float."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
 
 
 def signal_name(number: int) -> str:

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, model_validator
 
-from gradclip.clipping.arguments import LARGEST
 from gradclip.config.limits import MAX_INTEGER, MAX_SECONDS, MAX_VALUES
+from gradclip.ranges import LARGEST
 
 AnyNumber = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 PositiveNumber = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]

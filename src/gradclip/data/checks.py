@@ -9,6 +9,7 @@ from pandas.api.types import is_scalar
 from gradclip.data.problems import Fix, Problem, list_of_columns, refuse_all
 from gradclip.data.typed_columns import as_floats, is_boolean, kind_of, sound_columns
 from gradclip.errors import DataError, did_you_mean, first_few
+from gradclip.ranges import COUNT, FRACTION_OR_ZERO
 
 LARGEST = float(np.finfo(np.float32).max)  # training is in float32
 FEW_VALUES = 20  # a text column with at most this number of different values is a category
@@ -16,42 +17,21 @@ MOST_VALUES = 1000  # maximum number of values of a category; each becomes an in
 MOST_ENCODED = 10**8  # maximum number of cells of the one-hot encoding, 0.8 GB
 
 
-def check_count(setting: str, value: object, least: int = 1, multiple_of: int = 1) -> None:
-    """Refuse a size that is not a whole number in its range.
-
-    Args:
-        setting: name of the setting, for the message.
-        value: its value.
-        least: the smallest allowed value.
-        multiple_of: a number of which the value must be a multiple.
-
-    Raises:
-        DataError: the value is not allowed.
-
-    Example:
-        >>> check_count("data.horizon", 0)
-        Traceback (most recent call last):
-        gradclip.errors.DataError: data.horizon: got 0; must be a whole number of at least 1
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least or value % multiple_of:
-        kind = "whole number of" if multiple_of == 1 else f"multiple of {multiple_of},"
-        raise DataError(f"{setting}: got {value!r}; must be a {kind} at least {least}")
-
-
-def check_batch_size(batch_size: int, examples: int, kind: str) -> None:
-    """Refuse batches larger than the training split.
+def check_batch_size(batch_size: int, examples: float, kind: str) -> int:
+    """Return the batch size; refuse batches larger than the training split.
 
     Args:
         batch_size: examples per batch.
-        examples: number of training examples.
+        examples: number of training examples; infinity if they are generated.
         kind: what the examples are, for the message.
 
     Raises:
         DataError: the batch size is not a whole number from 1 to the number of examples.
     """
-    check_count("trainer.batch_size", batch_size)
-    if examples < batch_size:
-        raise DataError(f"trainer.batch_size: got {batch_size}; there are {examples} training {kind}")
+    size: int = COUNT.check("trainer.batch_size", batch_size, DataError)
+    if examples < size:
+        raise DataError(f"trainer.batch_size: got {size}; there are {examples} training {kind}")
+    return size
 
 
 def check_fractions(test_fraction: float, validation_fraction: float) -> None:
@@ -60,10 +40,8 @@ def check_fractions(test_fraction: float, validation_fraction: float) -> None:
     Raises:
         DataError: a fraction is outside.
     """
-    settings: dict[str, object] = {"data.test_fraction": test_fraction, "data.validation_fraction": validation_fraction}
-    for setting, value in settings.items():
-        if not (isinstance(value, float | int | np.floating) and 0 <= value < 1):
-            raise DataError(f"{setting}: got {value!r}; must be at least 0 and below 1")
+    FRACTION_OR_ZERO.check("data.test_fraction", test_fraction, DataError)
+    FRACTION_OR_ZERO.check("data.validation_fraction", validation_fraction, DataError)
 
 
 def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
