@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gradclip.training.predictor import Predictor
 
 
-def run_prediction(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     """Predict the rows of a file and write them to another file with a column of predictions."""
     settings = validate_as(PredictSettings, config)
     check_table(settings.data.path)
