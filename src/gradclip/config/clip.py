@@ -115,15 +115,12 @@ def _fits_groups(declared: type[Any]) -> bool:
 DECLARED = {method: _read_declarations(method, clipper) for method, clipper in method_table().items()}
 METHODS = [_settings_of(method, declared) for method, declared in DECLARED.items()]
 globals().update({settings.__name__: settings for settings in METHODS})  # pickle looks them up here
-FIXED_SETTINGS = frozenset(
+FIXED_SETTINGS = {
     field.name for declared in DECLARED.values() for field in fields(declared) if FIXED in _marks(field.type)
-)
-PERCENTILE_METHODS = frozenset(  # methods whose threshold is a percentile
-    method
-    for method, declared in DECLARED.items()
-    for field in fields(declared)
-    if field.name == "value" and PERCENTILE in _marks(field.type)
-)
+}
+PERCENTILE_METHODS = {  # methods whose threshold is a percentile
+    method for method, declared in DECLARED.items() if PERCENTILE in _marks(declared.__annotations__.get("value"))
+}
 
 
 class GroupThreshold(Settings):

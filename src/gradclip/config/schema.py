@@ -262,3 +262,11 @@ class AdviseSettings(Settings):
                 f"layer_columns: got {self.layer_columns!r}; must contain one *, for the name of the tensor"
             )
         return self
+
+
+COMMANDS: dict[str, type[Settings]] = {
+    "train": TrainConfig,
+    "compare": CompareSettings,
+    "advise": AdviseSettings,
+    "predict": PredictSettings,
+}

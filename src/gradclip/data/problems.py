@@ -12,7 +12,7 @@ from gradclip.formatting import quoted
 Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"
 ]
-PLAIN_NAME = re.compile(r"(?!(?i:null|true|false)$)[^\W\d][\w.+-]*")  # needs no quotes: no number, null or Boolean
+PLAIN_NAME = re.compile(r"(?!(?i:null|true|false|inf|nan)$)[^\W\d][\w.+-]*")  # neither number, null nor Boolean
 SHOWN_COLUMNS = 3  # for each problem; more are counted
 
 
@@ -76,8 +76,8 @@ def list_of_columns(setting: str, names: Sequence[str]) -> str:
         data.exclude=[id,size]
         >>> print(list_of_columns("data.exclude", ["id", r"size, m\s"]))
         'data.exclude=["id","size, m\s"]'
-        >>> print(list_of_columns("data.exclude", ["null"]), list_of_columns("data.exclude", ["1e5"]))
-        'data.exclude=["null"]' 'data.exclude=["1e5"]'
+        >>> print(list_of_columns("data.exclude", ["null", "1e5", "NaN"]))
+        'data.exclude=["null","1e5","NaN"]'
     """
     if all(map(PLAIN_NAME.fullmatch, names)):
         return f"{setting}=[{','.join(names)}]"
