@@ -123,13 +123,13 @@ def check_values(
     Raises:
         DataError: a value is missing, infinite or not a number, or a category has too many values.
     """
-    labels = [target] if is_classification else []
+    categories = {target, *categorical} if is_classification else {*categorical}
     names = list(dict.fromkeys((target, *features)))
-    sound = sound_columns(frame[names], LARGEST) - {*labels, *categorical}
+    sound = sound_columns(frame[names], LARGEST) - categories
     problems: list[Problem] = []
     for name in names:
         if name not in sound:
-            problems += _problems(frame[name], name in (*labels, *categorical), name == target)
+            problems += _problems(frame[name], name in categories, name == target)
     if missing == "median":
         problems = [one for one in problems if one.fix != "data.missing=median"]
     fixes: dict[Fix, Fix] = {"data.exclude": "data.exclude", "data.categorical": "data.exclude"}
@@ -185,14 +185,13 @@ def _is_category(column: pd.Series) -> bool:
 def _problems(column: pd.Series, is_categorical: bool, is_target: bool) -> Iterator[Problem]:
     """Yield all problems of a column."""
     if column.isna().all():
-        yield Problem("no value in", str(column.name), f"{len(column)} rows", "" if is_target else "data.exclude")
+        yield Problem("no value in", str(column.name), f"{len(column)} rows", "data.exclude")
         return
     yield from (_category_problems if is_categorical else _number_problems)(column.dropna(), is_target)
     if (missing := column.isna()).any():
         where = f"{int(missing.sum()):,}, first in row {int(column.index[int(np.argmax(missing))]) + 1}"
-        yield Problem(
-            "missing in", str(column.name), where, "data.missing=drop" if is_target else "data.missing=median"
-        )
+        fix: Fix = "data.missing=drop" if is_target else "data.missing=median"
+        yield Problem("missing in", str(column.name), where, fix)
 
 
 def _number_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
@@ -204,7 +203,7 @@ def _number_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
         yield Problem("not a number in", name, _first(values, pd.to_numeric(values, errors="coerce").isna()))
     elif kind != "numbers":
         what = "dates in" if kind == "dates" else "neither numbers nor text in"
-        yield Problem(what, name, _first(values), "" if is_target else "data.exclude")
+        yield Problem(what, name, _first(values), "data.exclude")
     elif (invalid := as_floats(values).abs() > LARGEST).any():
         where = f"{_first(values, invalid)}, {int(invalid.sum()):,} in total"
         yield Problem(f"infinite, or larger than {LARGEST:.2g}, in", name, where)
@@ -214,7 +213,7 @@ def _text_problem(values: pd.Series, is_target: bool) -> Problem:
     different = values.nunique()
     name, where = str(values.name), f"{_first(values)}, {different:,} different"
     if different > min(MOST_VALUES, len(values) / 2):
-        return Problem("text with too many values for a category in", name, where, "" if is_target else "data.exclude")
+        return Problem("text with too many values for a category in", name, where, "data.exclude")
     return Problem("text in", name, where, "data.task=classification" if is_target else "data.categorical")
 
 

@@ -35,6 +35,8 @@ class Problem(NamedTuple):
 def refuse_all(problems: Sequence[Problem], target: str) -> None:
     """Refuse a table with problems; the error names all of them and the settings that accept the table.
 
+    The target is never excluded.
+
     Raises:
         DataError: there is a problem.
     """
@@ -43,7 +45,7 @@ def refuse_all(problems: Sequence[Problem], target: str) -> None:
     columns = {problem.column for problem in problems}
     setting = "data.target" if columns == {target} else "data" if target in columns else "data.features"
     listed = "; ".join(f"{what} {first_few(places, SHOWN_COLUMNS)}" for what, places in _places(problems).items())
-    settings = _settings(problems)
+    settings = _settings(one for one in problems if (one.column, one.fix) != (target, "data.exclude"))
     fix = f"; to train anyway, set {' '.join(settings)}" if settings else ""
     raise DataError(f"{setting}: {listed} (rows are counted from 1, without the header){fix}")
 
