@@ -188,20 +188,6 @@ def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
     return f"Chosen on the test rows: {reason}, so the best looks better than it is."
 
 
-def quoted(text: str) -> str:
-    r"""Return a text in quotes as Hydra's override grammar reads it: only backslashes before a quote are escapes.
-
-    The quotes are double, since a shell needs single quotes around them.
-
-    Example:
-        >>> print(quoted(r'it is "a\b"'))
-        "it is \"a\b\""
-    """
-    inner = re.sub(r'(\\*)"', r'\1\1\\"', text)
-    inner = re.sub(r"(\\+)\Z", r"\1\1", inner)
-    return f'"{inner}"'
-
-
 def counted(number: int, singular: str, plural: str = "") -> str:
     """Return a number with its noun, whose plural is formed with an s by default.
 

@@ -20,8 +20,8 @@ from gradclip.config.limits import MAX_DEPTH, MAX_NAME
 from gradclip.config.overrides import NO_THRESHOLD, setting_of
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError, first_line
-from gradclip.formatting import quoted
 from gradclip.program import as_started
+from gradclip.quoting import quoted
 
 ADDED_GROUPS = ("experiment", "sweep", "callbacks")  # accept several options at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]{,99}")

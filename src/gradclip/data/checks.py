@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from gradclip.data.problems import Fix, Problem, list_of_columns, refuse_all
+from gradclip.data.problems import Fix, Problem, refuse_all
 from gradclip.data.typed_columns import as_floats, is_boolean, kind_of, sound_columns
 from gradclip.errors import DataError, did_you_mean, first_few
+from gradclip.quoting import list_of_columns
 from gradclip.ranges import COUNT, FRACTION_OR_ZERO
 
 LARGEST = float(np.finfo(np.float32).max)  # training is in float32

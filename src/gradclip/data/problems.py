@@ -1,18 +1,15 @@
 """Problems of a user's table, reported in one line with the settings that accept the table."""
 
-import re
-import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from gradclip.errors import DataError, first_few
-from gradclip.formatting import quoted
+from gradclip.quoting import list_of_columns
 
 Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"
 ]
-PLAIN_NAME = re.compile(r"(?!(?i:null|true|false|inf|nan)$)[^\W\d][\w.+-]*")  # neither number, null nor Boolean
 SHOWN_COLUMNS = 3  # for each problem; more are counted
 
 
@@ -68,19 +65,3 @@ def _settings(problems: Iterable[Problem]) -> list[str]:
         del columns["data.missing=drop"]
     lists = {"data.categorical", "data.exclude"}
     return [list_of_columns(fix, names) if fix in lists else fix for fix, names in columns.items()]
-
-
-def list_of_columns(setting: str, names: Sequence[str]) -> str:
-    r"""Return a setting with a list of columns as it is typed in a shell.
-
-    Example:
-        >>> print(list_of_columns("data.exclude", ["id", "size"]))
-        data.exclude=[id,size]
-        >>> print(list_of_columns("data.exclude", ["id", r"size, m\s"]))
-        'data.exclude=["id","size, m\s"]'
-        >>> print(list_of_columns("data.exclude", ["null", "1e5", "NaN"]))
-        'data.exclude=["null","1e5","NaN"]'
-    """
-    if all(map(PLAIN_NAME.fullmatch, names)):
-        return f"{setting}=[{','.join(names)}]"
-    return shlex.quote(f"{setting}=[{','.join(map(quoted, names))}]")
