@@ -3,6 +3,8 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from numbers import Real
+from os import PathLike, fspath
 from typing import Any
 
 PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[\w./*-]*", re.ASCII)  # strings that need no quotes in Hydra's grammar
@@ -27,23 +29,29 @@ def quoted(text: str) -> str:
 def override_value(value: Any) -> str:
     r"""Return a value in Hydra's override grammar.
 
+    Raises:
+        TypeError: the value, or one in it, is neither a number, a string, a path, a list, a mapping nor None.
+
     Example:
         >>> override_value([1, None, "*weight"]), override_value(True), override_value("/tmp/prices.csv")
         ('[1,null,"*weight"]', 'true', '/tmp/prices.csv')
         >>> print(override_value(r"it's a\b"))
         "it's a\b"
     """
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(override_value, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{override_value(part)}' for key, part in value.items())}}}"
-    if isinstance(value, int | float):
-        return str(value)
-    if PLAIN.fullmatch(value) and value.lower() not in WORDS:
-        return str(value)
-    return quoted(value)
+    match value:
+        case None | bool():
+            return "null" if value is None else str(value).lower()
+        case Real():
+            return str(value)
+        case list() | tuple():
+            return f"[{','.join(map(override_value, value))}]"
+        case Mapping():
+            return f"{{{','.join(f'{key}:{override_value(part)}' for key, part in value.items())}}}"
+        case str() | PathLike():
+            text = fspath(value)
+            return text if PLAIN.fullmatch(text) and text.lower() not in WORDS else quoted(text)
+        case _:
+            raise TypeError(f"{value!r} cannot be the value of a setting")
 
 
 def list_of_columns(setting: str, names: Sequence[str]) -> str:

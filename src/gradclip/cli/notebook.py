@@ -151,8 +151,7 @@ def train(*overrides: str, **settings: object) -> FinishedRun:
 
 def _override(name: str, value: object) -> str:
     """Return a setting as an override."""
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if value is not None and not isinstance(value, str | int | float | list | tuple | Mapping):
-        raise ConfigError(f"{name}: got {value!r}; must be a number, a string, a list, a mapping or None")
-    return f"{name}={override_value(value)}"
+    try:
+        return f"{name}={override_value(value)}"
+    except TypeError as error:
+        raise ConfigError(f"{name}: got {value!r}; must be a number, a string, a list, a mapping or None") from error
