@@ -19,6 +19,7 @@ TABLE_FILE = re.compile(r"\.(csv|tsv|txt)(\.(gz|bz2|xz))?$|\.(parquet|pq)$")
 class RowSettings(Settings):
     """Settings common to all data with rows: how they are split and scaled."""
 
+    name: str
     test_fraction: Fraction
     validation_fraction: FractionOrZero = 0.0  # in stored runs older than this setting
     scale_inputs: Scaling
