@@ -18,7 +18,7 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from gradclip.clipping import method_table
+from gradclip.clipping import METHODS_FILE, re_exports
 
 if TYPE_CHECKING:
     from gradclip.callbacks.clip_activations import ClipActivations as ClipActivations
@@ -45,31 +45,7 @@ if TYPE_CHECKING:
     from gradclip.models.recurrent import LSTM as LSTM
     from gradclip.models.recurrent import RNN as RNN
 
-_MODULES = {
-    "Chain": "clipping.chain",
-    "Classifier": "models.module",
-    "ClipActivations": "callbacks.clip_activations",
-    "ClipGradients": "callbacks.clip_gradients",
-    "Clipper": "clipping.base",
-    "FinishedRun": "cli.notebook",
-    "GRU": "models.recurrent",
-    "GradclipError": "errors",
-    "GradientMonitor": "callbacks.gradient_monitor",
-    "Groups": "clipping.groups",
-    "HiddenStateMonitor": "callbacks.hidden_state_monitor",
-    "LSTM": "models.recurrent",
-    "MLP": "models.mlp",
-    "RNN": "models.recurrent",
-    "Regressor": "models.module",
-    "Report": "clipping.base",
-    "Scheduled": "clipping.scheduled",
-    "SequenceData": "data.sequences",
-    "SeriesData": "data.series",
-    "TabularData": "data.tabular",
-    "train": "cli.notebook",
-    "watch": "loops.watch",
-    **{clipper: f"clipping.{method}" for method, clipper in method_table().items()},
-}
+_MODULES = re_exports(__file__) | re_exports(METHODS_FILE)  # where each public name is, by name
 
 # The extras that install these packages; all other packages are in ``pipeline``.
 _EXTRAS = {
@@ -90,7 +66,7 @@ if not TYPE_CHECKING:  # otherwise a type checker would accept every name
         if name not in _MODULES:
             raise AttributeError(f"module 'gradclip' has no attribute {name!r}")
         try:
-            module = import_module(f"gradclip.{_MODULES[name]}")
+            module = import_module(_MODULES[name])
         except ModuleNotFoundError as error:
             package = str(error.name).partition(".")[0]
             if package == "gradclip":

@@ -5,7 +5,7 @@ import re
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from gradclip import keys
 from gradclip.program import command_line
@@ -168,14 +168,6 @@ def parse_number(text: str | None) -> float:
         return math.nan
 
 
-def as_float(value: Any) -> float:
-    """Return a number as a float; infinity for an integer too large for a float."""
-    try:
-        return float(value)
-    except OverflowError:
-        return math.inf if value > 0 else -math.inf
-
-
 def signal_name(number: int) -> str:
     """Return the name by which users know a signal.
 
@@ -194,20 +186,6 @@ def chosen_on_test(reason: str = "this data set has no validation rows") -> str:
         'Chosen on the test rows: this data set has no validation rows, so the best looks better than it is.'
     """
     return f"Chosen on the test rows: {reason}, so the best looks better than it is."
-
-
-def quoted(text: str) -> str:
-    r"""Return a text in quotes as Hydra's override grammar reads it: only backslashes before a quote are escapes.
-
-    The quotes are double, since a shell needs single quotes around them.
-
-    Example:
-        >>> print(quoted(r'it is "a\b"'))
-        "it is \"a\b\""
-    """
-    inner = re.sub(r'(\\*)"', r'\1\1\\"', text)
-    inner = re.sub(r"(\\+)\Z", r"\1\1", inner)
-    return f'"{inner}"'
 
 
 def counted(number: int, singular: str, plural: str = "") -> str:

@@ -82,11 +82,7 @@ class Score:
         return f"best/{self.name}_{split}"
 
     def finals(self, metrics: Mapping[str, float]) -> dict[Split, float]:
-        """Return the final score on each split for which a run has one.
-
-        Args:
-            metrics: metrics of the run.
-        """
+        """Return the final score on each split for which a run, with these metrics, has one."""
         return {split: metrics[self.final(split)] for split in self.splits if self.final(split) in metrics}
 
     def split_of(self, metric: str) -> Split | None:
@@ -102,10 +98,7 @@ class Score:
         return None
 
     def choosing_split(self, metrics: Container[str]) -> ChoosingSplit:
-        """Return the split that chooses for a run: validation if the run has it, else test.
-
-        Args:
-            metrics: names of the run's metrics.
+        """Return the split that chooses for a run with metrics of these names: validation if it is there, else test.
 
         Example:
             >>> MSE.choosing_split({"final/mse_validation", "final/mse_test"}), MSE.choosing_split({"final/mse_test"})
@@ -174,12 +167,7 @@ def score_named(name: str, higher_is_better: bool = False, split: ChoosingSplit 
 
 
 def stored_score(metrics: Mapping[str, float], tags: Mapping[str, str]) -> Score | None:
-    """Return the score of a stored run; None if the run has no final score on the split that chooses.
-
-    Args:
-        metrics: metrics of the run.
-        tags: tags of the run.
-    """
+    """Return the score of a stored run; None if the run has no final score on the split that chooses."""
     split: ChoosingSplit = "test" if tags.get(SCORE_SPLIT) == "test" else "validation"
     named = [score_named(tags[SCORE], tags.get(SCORE_MODE) == "max", split)] if tags.get(SCORE) else SCORES.values()
     return next((score for score in named if score.final(score.choosing_split(metrics)) in metrics), None)

@@ -22,8 +22,8 @@ from gradclip.data.tabular import TabularData
 from gradclip.models.build import build_network
 from gradclip.scores import Split
 from gradclip.stacked.replicas import Replica
-from gradclip.training.components import find_network_arguments
 from gradclip.training.examples import build_data
+from gradclip.training.modules import find_network_arguments
 
 HELD_OUT = 200  # validation rows of a synthetic table; there are three times as many test rows
 SEQUENCES = ("data.validation_sequences=1000", "data.test_sequences=1000", "trainer.max_epochs=1")

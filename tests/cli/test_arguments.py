@@ -101,13 +101,14 @@ def test_a_glob_that_matches_no_option_is_refused(argument: str, line: str) -> N
         ("clip=sort(norm,../value,reverse=true)", "no such option; choose from activation,"),
         ("clip=shuffle(range(0,100000000000))", "no such option; choose from activation,"),
         ("clip=interval(0,1)", "no such option; choose from activation,"),
+        ("+experiment=[[explosion]]", "no such option; choose from explosion,"),
         ("clip=sort([norm,value])", "choose one option; to run several, use -m clip=a,b"),
     ],
 )
 def test_a_function_lists_only_options_of_the_group(argument: str, reason: str) -> None:
     with pytest.raises(ConfigError) as caught:
         check_arguments(["-m", argument], "train")
-    assert str(caught.value).startswith(f"{argument}: {reason}")
+    assert str(caught.value).startswith(f"{argument.lstrip('+')}: {reason}")
 
 
 @pytest.mark.parametrize("added", [["--config-dir", "FOLDER"], ["hydra.searchpath=[file://FOLDER]"]])

@@ -58,6 +58,12 @@ def test_training_restores_hydra_and_signal_handlers(tmp_path: Path) -> None:
         ([], {"seed": -1}, "seed: got -1; must be greater than or equal to 0"),
         ([], {"clip.vale": 2}, r"clip\.vale: no such setting or group \(did you mean 'clip\.value'\?\)"),
         ([], {"seed": range(3)}, r"seed: got range\(0, 3\); must be a number, a string, a list, a mapping or None"),
+        (
+            [],
+            {"model.widths": [{1}]},
+            r"model\.widths: got \[\{1\}\]; must be a number, a string, a list, a mapping or N",
+        ),
+        ([], {"model.widths": [np.int64(0)]}, r"model\.widths\.0: got 0; must be greater than 0"),
         ([["clip=norm"]], {}, r"overrides: got \['clip=norm'\]; each must be a string; pass a list as \*overrides"),
         (["-m"], {}, "-m: not a setting; write name=value"),
         (["seed=0,1"], {}, "seed=0,1: several values need --multirun"),

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from gradclip import Clipper
-from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import device_of
 from gradclip.errors import ClippingError
+from gradclip.ranges import COUNT, POSITIVE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

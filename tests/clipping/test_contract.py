@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gradclip.clipping import method_table
-from gradclip.clipping.arguments import Range
 from gradclip.clipping.base import Clipper
 from gradclip.clipping.build import BACKWARD_METHODS, METHODS, make_clipper
 from gradclip.clipping.chain import Chain
 from gradclip.config.clip import DECLARED
 from gradclip.norms.tensors import global_norm
 from gradclip.norms.units import unit_norms
+from gradclip.ranges import Range
 
 CONFIGS = Path(__file__).parents[2] / "conf" / "clip"
 SHAPES = {"scalar": (), "bias": (3,), "weight": (3, 4), "cube": (2, 3, 2), "kernel": (2, 1, 3, 2), "empty": (0, 3)}

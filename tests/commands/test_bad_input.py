@@ -52,7 +52,7 @@ BAD_OVERRIDES = [
     ),
     (
         ["data=temporal_order", "data.length=9", "tracking=none"],
-        "data.length: got 9; must be a whole number of at least 10",
+        "data.length: got 9; must be a whole number from 10 to 2147483647",
     ),
     (["data=temporal_order", "data.length=0"], "data.length: got 0; must be greater than 0"),
     (["data=temporal_order", "data.symbols=4"], "data.symbols: got 4; must be 2 or 3"),

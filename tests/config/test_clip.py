@@ -9,13 +9,13 @@ import pytest
 import yaml
 from pydantic import TypeAdapter, ValidationError
 
-from gradclip.clipping.arguments import Range
 from gradclip.clipping.base import Clipper
 from gradclip.clipping.build import METHODS, make_clipper
 from gradclip.config import clip
 from gradclip.config.clip import FIXED_SETTINGS, ClipSettings, GroupsClip
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ClippingError
+from gradclip.ranges import Range
 
 
 def yaml_of(method):

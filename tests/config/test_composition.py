@@ -8,7 +8,7 @@ from gradclip.config.overrides import merge, train_command
 from gradclip.config.schema import flatten, has_effect
 from gradclip.config.serialization import from_yaml, to_yaml
 from gradclip.errors import ConfigError
-from gradclip.formatting import quoted
+from gradclip.quoting import quoted
 
 COMMANDS = [
     [],

@@ -57,6 +57,10 @@ def test_a_good_table_passes():
             "data.categorical: got 'city' twice",
         ),
         (
+            {"changes": {"price": ["a", ["b"], "a", "b"]}, "is_classification": True},
+            f"data.target: neither numbers nor text in 'price' (row 2: ['b']){ROWS}",
+        ),
+        (
             {"changes": {"city": ["Bonn", ["Ulm"], "Ulm", "Ulm"]}, "features": ["city"], "categorical": ["city"]},
             f"data.features: neither numbers nor text in 'city' (row 2: ['Ulm']){ROWS}; to train anyway, set "
             "data.exclude=[city]",

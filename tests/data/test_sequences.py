@@ -111,11 +111,14 @@ def test_shape_score_scale_and_schema_describe_the_task():
     ("settings", "message"),
     [
         ({"train_sequences": 15}, "trainer.batch_size: got 16; there are 15 training sequences"),
-        ({"batch_size": 0}, "trainer.batch_size: got 0; must be a whole number of at least 1"),
-        ({"length": 20.5}, "data.length: got 20.5; must be a whole number of at least 10"),
-        ({"steps_per_epoch": True}, "data.steps_per_epoch: got True; must be a whole number of at least 1"),
-        ({"test_sequences": 50}, "data.test_sequences: got 50; must be a multiple of 100, at least 100"),
-        ({"validation_sequences": 150}, "data.validation_sequences: got 150; must be a multiple of 100, at least 0"),
+        ({"batch_size": 0}, "trainer.batch_size: got 0; must be a whole number from 1 to 2147483647"),
+        ({"length": 20.5}, "data.length: got 20.5; must be a whole number from 10 to 2147483647"),
+        ({"steps_per_epoch": True}, "data.steps_per_epoch: got True; must be a whole number from 1 to 2147483647"),
+        ({"test_sequences": 50}, "data.test_sequences: got 50; must be a multiple of 100 from 100 to 2147483647"),
+        (
+            {"validation_sequences": 150},
+            "data.validation_sequences: got 150; must be a multiple of 100 from 0 to 2147483647",
+        ),
     ],
 )
 def test_sizes_out_of_range_are_refused(settings, message):

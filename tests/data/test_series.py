@@ -219,17 +219,17 @@ BAD_SERIES = {
     "no horizon": (
         {"horizon": 0},
         lambda frame: frame,
-        r"^data\.horizon: got 0; must be a whole number of at least 1$",
+        r"^data\.horizon: got 0; must be a whole number from 1 to 2147483647$",
     ),
     "no window": (
         {"window": 2.5},
         lambda frame: frame,
-        r"^data\.window: got 2\.5; must be a whole number of at least 1$",
+        r"^data\.window: got 2\.5; must be a whole number from 1 to 2147483647$",
     ),
     "negative fraction": (
         {"validation_fraction": -0.2},
         lambda frame: frame,
-        r"^data\.validation_fraction: got -0\.2; must be at least 0 and below 1$",
+        r"^data\.validation_fraction: got -0\.2; must be a number of at least 0 and below 1$",
     ),
     "batch larger than the training windows": (
         {"batch_size": 64},

@@ -86,7 +86,7 @@ def test_a_fraction_that_leaves_a_split_empty_is_refused(setting, fraction, what
 @pytest.mark.parametrize("fraction", [-0.1, 1, 1.5, np.nan, "0.5"])
 def test_a_fraction_out_of_range_is_refused(make, fraction):
     for setting in ("test_fraction", "validation_fraction"):
-        with pytest.raises(DataError, match=rf"^data.{setting}: got .*; must be at least 0 and below 1$"):
+        with pytest.raises(DataError, match=rf"^data.{setting}: got .*; must be a number of at least 0 and below 1$"):
             make(**{setting: fraction})
 
 

@@ -7,7 +7,6 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from gradclip.clipping.arguments import LARGEST
 from gradclip.config import training
 from gradclip.config.limits import LARGEST_RATE
 from gradclip.config.training import OptimizerSettings
@@ -19,6 +18,7 @@ from gradclip.models.optimization import (
     optimizer_factory,
     schedule_factory,
 )
+from gradclip.ranges import LARGEST
 
 HAS_MUON = hasattr(torch.optim, "Muon")
 NAMES = [name for name in OPTIMIZERS if name != "muon" or HAS_MUON]

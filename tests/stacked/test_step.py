@@ -15,7 +15,7 @@ from gradclip.stacked.state import TensorOptions
 from gradclip.stacked.step import StackedOptimizerStep, initial_state
 from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.telemetry.steps import StepIndex
-from gradclip.training.components import build_supervised_module
+from gradclip.training.modules import build_supervised_module
 from tests.stacked.test_training import ADDING, METHODS, ORDER, OTHER_METHODS, pair
 from tests.test_devices import NoCopiesOfNumbers, OnDeviceOnly
 

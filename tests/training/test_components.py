@@ -12,8 +12,9 @@ from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import ModelError
 from gradclip.scores import ACCURACY, MSE
 from gradclip.training import components
-from gradclip.training.components import find_network_arguments, stopping_callbacks
+from gradclip.training.components import stopping_callbacks
 from gradclip.training.examples import build_data
+from gradclip.training.modules import find_network_arguments
 
 
 @pytest.mark.parametrize(

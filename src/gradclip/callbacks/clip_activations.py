@@ -11,10 +11,10 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gradclip.callbacks.trainer_checks import loss_scaler
-from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.value import as_bound
 from gradclip.errors import ClippingError, did_you_mean, first_few
 from gradclip.models.unrolling import Unrolling
+from gradclip.ranges import POSITIVE
 
 
 class ClipActivations(Callback):

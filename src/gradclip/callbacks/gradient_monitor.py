@@ -17,11 +17,11 @@ from gradclip.callbacks.optimizer_steps import OptimizerSteps
 from gradclip.callbacks.step_logger import StepLogger
 from gradclip.callbacks.trainer_checks import check_whole_gradients, optimizer_names, warn_of_lost_record
 from gradclip.callbacks.validation import ValidationLosses
-from gradclip.clipping.arguments import COUNT, COUNT_OR_ZERO
 from gradclip.diagnosis.explosion import Explosion
 from gradclip.errors import TrainerError
 from gradclip.loops.monitor import OptimizerMonitor
 from gradclip.loops.optimizers import initial_rate
+from gradclip.ranges import COUNT, COUNT_OR_ZERO
 from gradclip.telemetry.batches import batch_extremes, mean_loss, returned_loss
 from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.steps import StepIndex

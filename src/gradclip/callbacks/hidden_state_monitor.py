@@ -10,13 +10,11 @@ from torch import Tensor, nn
 
 from gradclip.arrays import Floats
 from gradclip.callbacks.trainer_checks import loss_scaler, warn_of_lost_record
-from gradclip.clipping.arguments import COUNT, Range
 from gradclip.errors import TrainerError
 from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.norms.tensors import tensor_norms
+from gradclip.ranges import counts_from
 from gradclip.telemetry.hidden_states import MAX_SNAPSHOTS, HiddenStateRecord, RecurrentLayer, layer_name
-
-AT_LEAST_2 = Range(2, COUNT.high, whole=True)
 
 
 class HiddenStateMonitor(Callback):
@@ -48,7 +46,7 @@ class HiddenStateMonitor(Callback):
     """
 
     def __init__(self, snapshots: int = MAX_SNAPSHOTS) -> None:
-        self.snapshots = AT_LEAST_2.check("snapshots", snapshots, TrainerError)
+        self.snapshots = counts_from(2).check("snapshots", snapshots, TrainerError)
         self._layers: dict[str, nn.RNNBase] = {}
         self._unrollings: list[Unrolling] = []
         self._restored: dict[str, Any] | None = None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gradclip.diagnosis.evidence import Evidence
 
 
-def run_advice(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     """Print advice on a stored run or a log, and confirm the advice if requested."""
     folder, settings = output_folder(), validate_as(AdviseSettings, config)
     if settings.log is not None or settings.metric is not None:

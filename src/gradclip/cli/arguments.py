@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from math import prod
 from pathlib import Path
@@ -12,7 +12,7 @@ from hydra import initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, ValueType
+from hydra.core.override_parser.types import ChoiceSweep, Glob, Override, RangeSweep
 from hydra.errors import HydraException
 
 from gradclip.config.help import config_options
@@ -20,14 +20,13 @@ from gradclip.config.limits import MAX_DEPTH, MAX_NAME
 from gradclip.config.overrides import NO_THRESHOLD, setting_of
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError, first_line
-from gradclip.formatting import quoted
 from gradclip.program import as_started
+from gradclip.quoting import quoted
 
 ADDED_GROUPS = ("experiment", "sweep", "callbacks")  # accept several options at once: +experiment=[a,b]
 OPTION = re.compile(r"\w[\w-]{,99}")
 MAX_JOBS = 100_000  # in a multirun: Hydra lists all of them in memory
 METHOD_CHOSEN_BY = {"clip", "experiment", "sweep"}
-LISTS = {ValueType.CHOICE_SWEEP, ValueType.SIMPLE_CHOICE_SWEEP, ValueType.RANGE_SWEEP}
 SEARCH = "hydra/sweeper=search"
 FOLDERS = ("hydra.run.dir", "hydra.sweep.dir")
 IS_GLOB = re.compile(r"\A\+*\w[\w./]*=\s*glob\(")
@@ -48,17 +47,18 @@ def check_arguments(arguments: Sequence[str], primary: str) -> None:
     flags = _flags_of(arguments)
     if flags.multirun and primary != "train":
         raise ConfigError(as_started("--multirun (-m): only src/train.py runs several jobs"))
-    overrides: list[str] = flags.overrides
-    for text in overrides:
+    for text in flags.overrides:
         _check_form(text)
-    check_options(overrides)
-    sweeps = [override for override in map(_parse, overrides) if override.value_type in LISTS]
-    if SEARCH in overrides:
+    overrides = [_parse(text) for text in flags.overrides]
+    for override in overrides:
+        _check_option(override)
+    sweeps = [override for override in overrides if isinstance(override.value(), ChoiceSweep | RangeSweep)]
+    if SEARCH in flags.overrides:
         _check_searched(sweeps)
     else:
         _check_jobs(sweeps)
     if flags.multirun and not (flags.config_dir or flags.config_name):
-        _check_method(overrides)
+        _check_method(flags.overrides)
 
 
 def with_home_folder(arguments: Sequence[str]) -> list[str]:
@@ -103,8 +103,8 @@ def with_globs_expanded(arguments: Sequence[str], primary: str = "train") -> lis
 
 def _expanded(text: str, arguments: Sequence[str], primary: str) -> str:
     name, _, value = text.partition("=")
-    override, options = _parse(text), _options_on_search_path(setting_of(text), arguments, primary)
-    matched = override.value().filter(options) if override.value_type == ValueType.GLOB_CHOICE_SWEEP else []
+    glob, options = _parse(text).value(), _options_on_search_path(setting_of(text), arguments, primary)
+    matched = glob.filter(options) if isinstance(glob, Glob) else []
     if not matched:
         allowed = f"must match one of {', '.join(options)}" if options else "glob() needs a group, such as clip"
         raise ConfigError(f"{name}: got {value}; {allowed}")
@@ -178,24 +178,23 @@ def _check_searched(sweeps: Sequence[Override]) -> None:
     """Refuse a search with too many seeds or choices; it draws from a range of integers of any length."""
     for override in sweeps:
         is_long = _count(override) > MAX_JOBS
-        if is_long and (override.key_or_group == "seed" or not isinstance(_numbers(override), range)):
+        if is_long and (override.key_or_group == "seed" or not isinstance(_values(override), range)):
             raise ConfigError(
                 f"{override.input_line}: got more than {MAX_JOBS} values; that is the most a search lists"
             )
 
 
-def _numbers(override: Override) -> Iterable[float] | None:
-    """Return the numbers of a range without listing them; None for other sweeps."""
+def _values(override: Override) -> Iterable[object]:
+    """Return the values of a sweep, without listing those of a range."""
     sweep: Any = override.value()
-    return sweep.range() if override.value_type == ValueType.RANGE_SWEEP else None
+    values: Iterable[object] = sweep.list if isinstance(sweep, ChoiceSweep) else sweep.range()
+    return values
 
 
 def _count(override: Override) -> int:
     """Return the number of values of a sweep, at most one more than a multirun may have jobs."""
     try:
-        numbers = _numbers(override)  # Hydra would list a range that is shuffled
-        values = override.sweep_string_iterator() if numbers is None else numbers
-        count = sum(1 for _ in islice(values, MAX_JOBS + 1))
+        count = sum(1 for _ in islice(_values(override), MAX_JOBS + 1))
     except ValueError as error:
         raise ConfigError(f"{override.input_line}: {first_line(error)}") from error
     if count == 0:
@@ -203,50 +202,24 @@ def _count(override: Override) -> int:
     return count
 
 
-def check_options(arguments: Sequence[str]) -> None:
+def _check_option(override: Override) -> None:
     """Refuse a value that cannot be an option of a group: a number, or a path, from which Hydra would load any file.
 
-    Raises:
-        ConfigError: a value is invalid; the message lists the group's options.
-        HydraException: an override cannot be parsed.
+    Hydra reads a name as that of a group if it is a folder in ``conf/``, or like hydra/launcher.
     """
-    for argument in arguments:
-        name, equals, option = argument.lstrip("+~").partition("=")
-        group, at, _ = name.partition("@")
-        if not equals or not (at or _is_group(group)):
-            continue
-        options = config_options(group) if group else []
-        allowed = f"; choose from {', '.join(options)}" if options else "; a setting's name has no @" if at else ""
-        for value in _values_of(argument):
-            if not all(_can_be_an_option(part.strip()) for part in value.strip("[]").split(",")):
-                raise ConfigError(f"{name}={option}: no such option{allowed}")
-            if value.startswith("[") and group not in ADDED_GROUPS:
-                raise ConfigError(f"{name}={option}: choose one option; to run several, use -m {name}=a,b")
-
-
-def _values_of(argument: str) -> Iterator[str]:
-    """Yield the values of an argument in Hydra's grammar: one for each job that its commas or functions describe."""
-    override = _parse(argument)
-    if override.value_type in LISTS - {ValueType.RANGE_SWEEP}:
-        yield from override.sweep_string_iterator()
-    else:  # neither a range nor an interval has options
-        yield "" if override.is_sweep_override() else override.get_value_element_as_str()
-
-
-def _is_group(name: str) -> bool:
-    """Return whether Hydra reads the name as a group: a folder in ``conf/``, or a Hydra group like hydra/launcher."""
-    return "/" in name or (CONFIG_FOLDER / name).is_dir()
-
-
-def _can_be_an_option(text: str) -> bool:
-    """Return whether a text can name a file in ``conf/``: no path, and no number, Boolean or null to Hydra."""
-    if not OPTION.fullmatch(text) or text.lower() in {"null", "true", "false"}:
-        return False
-    try:
-        float(text)
-    except ValueError:
-        return True
-    return False
+    group, value, typed = override.key_or_group, override.value(), str(override.input_line).lstrip("+~")
+    is_group = override.package is not None or "/" in group or (CONFIG_FOLDER / group).is_dir()
+    if not is_group or override.value_type is None:  # ~group names no option
+        return
+    options = config_options(group) if group else []
+    no_at = "" if override.package is None else "; a setting's name has no @"
+    allowed = f"; choose from {', '.join(options)}" if options else no_at
+    for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
+        names = choice if isinstance(choice, list) else [choice]
+        if set(typed) & {*"'\""} or not all(isinstance(name, str) and OPTION.fullmatch(name) for name in names):
+            raise ConfigError(f"{typed}: no such option{allowed}")
+        if isinstance(choice, list) and group not in ADDED_GROUPS:
+            raise ConfigError(f"{typed}: choose one option; to run several, use -m {typed.partition('=')[0]}=a,b")
 
 
 def quoted_for_hydra(argument: str, *names: str) -> str:

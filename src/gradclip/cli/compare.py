@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gradclip.compare.summary import Comparison
 
 
-def run_comparison(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     """Compare runs as the config says, print the result, and store it."""
     folder, settings = output_folder(), validate_as(CompareSettings, config)
     store = Store.of(settings.tracking)

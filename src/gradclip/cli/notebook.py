@@ -15,13 +15,14 @@ from omegaconf.errors import OmegaConfBaseException
 from gradclip import keys
 from gradclip.cli.arguments import check_arguments
 from gradclip.cli.messages import interrupted_message, run_message
-from gradclip.config.composition import compose_run, override_value
+from gradclip.config.composition import compose_run
 from gradclip.config.error_messages import describe
 from gradclip.config.overrides import is_of_hydra
 from gradclip.config.passwords import extract_passwords
 from gradclip.config.validation import check_threshold
 from gradclip.errors import ConfigError, Interrupted
 from gradclip.program import command_line
+from gradclip.quoting import override_value
 from gradclip.training.job import Job
 from gradclip.training.start import is_main_process, train_job
 
@@ -150,8 +151,7 @@ def train(*overrides: str, **settings: object) -> FinishedRun:
 
 def _override(name: str, value: object) -> str:
     """Return a setting as an override."""
-    if isinstance(value, os.PathLike):
-        value = os.fspath(value)
-    if value is not None and not isinstance(value, str | int | float | list | tuple | Mapping):
-        raise ConfigError(f"{name}: got {value!r}; must be a number, a string, a list, a mapping or None")
-    return f"{name}={override_value(value)}"
+    try:
+        return f"{name}={override_value(value)}"
+    except TypeError as error:
+        raise ConfigError(f"{name}: got {value!r}; must be a number, a string, a list, a mapping or None") from error

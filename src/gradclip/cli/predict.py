@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from gradclip.training.predictor import Predictor
 
 
-def run_prediction(config: DictConfig) -> None:
+def run(config: DictConfig) -> None:
     """Predict the rows of a file and write them to another file with a column of predictions."""
     settings = validate_as(PredictSettings, config)
     check_table(settings.data.path)
@@ -40,12 +40,12 @@ def run_prediction(config: DictConfig) -> None:
     data = settings.data
     rows, _ = read_file(Path(data.path), data.delimiter, data.decimal, data.encoding)
     result_of(opened)
-    run = find_run(store, settings.run)
-    setting = f"run: got {settings.run!r} ({run.name})"
+    stored = find_run(store, settings.run)
+    setting = f"run: got {settings.run!r} ({stored.name})"
     with scratch_folder() as scratch:
-        folder = result_of(ask(store, Operations.read_model, run.run_id, str(scratch)))
+        folder = result_of(ask(store, Operations.read_model, stored.run_id, str(scratch)))
         if folder is None:
-            why = "a diverged run stores none" if run.outcome == "diverged" else "train with log_model=true"
+            why = "a diverged run stores none" if stored.outcome == "diverged" else "train with log_model=true"
             raise ConfigError(f"{setting}; it has no stored model that predicts rows: {why}")
         with model_errors(setting):
             predictor = load_predictor(folder, settings.tracking, setting)
@@ -56,7 +56,7 @@ def run_prediction(config: DictConfig) -> None:
     except OSError as error:
         raise ConfigError(f"output: got {settings.output!r}; cannot be written: {error.strerror}") from error
     print(f"Predicted: {counted(len(table), 'row')}, column {table.columns[-1]}")
-    print(f"Run: {run.name} ({run.run_id})\nFile: {output}")
+    print(f"Run: {stored.name} ({stored.run_id})\nFile: {output}")
 
 
 def check_output(settings: PredictSettings) -> Path:

@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Callable
+from importlib import import_module
 
 import hydra
 from omegaconf import DictConfig
@@ -46,14 +46,7 @@ def compare() -> int:
     python src/compare.py "runs=tags.outcome != 'stalled'"                 the runs that an MLflow filter selects
     python src/compare.py target=100                                       the epoch in which the MSE falls below 100
     """
-
-    def start(config: DictConfig) -> None:
-        from gradclip.cli.compare import run_comparison
-
-        run_comparison(config)
-
-    sys.argv = [quoted_for_hydra(argument, "runs", "data_set") for argument in sys.argv]
-    return _run(start, "compare", compare.__doc__)
+    return _run("compare", str(compare.__doc__), "runs", "data_set")
 
 
 def advise() -> int:
@@ -68,16 +61,9 @@ def advise() -> int:
     python src/advise.py log=trainer_state.json output=json                the same as JSON
     python src/advise.py run=0123456789abcdef0123456789abcdef metric=grad_norm    a metric of any run in the store
     """
-
-    def start(config: DictConfig) -> None:
-        from gradclip.cli.advise import run_advice
-
-        run_advice(config)
-
     # Hydra would read experiment= as an option of the group with that name.
     sys.argv = [re.sub("^experiment=", "tracking.experiment=", argument) for argument in sys.argv]
-    sys.argv = [quoted_for_hydra(argument, "log") for argument in sys.argv]
-    return _run(start, "advise", advise.__doc__)
+    return _run("advise", str(advise.__doc__), "log")
 
 
 def predict() -> int:
@@ -86,16 +72,9 @@ def predict() -> int:
     python src/predict.py data=new.csv                                     with the model of the newest run
     python src/predict.py run=0123456789abcdef0123456789abcdef data=new.csv output=predictions.csv
     """
-
-    def start(config: DictConfig) -> None:
-        from gradclip.cli.predict import run_prediction
-
-        run_prediction(config)
-
     # Hydra would read data= as an option of the group with that name.
     sys.argv = [re.sub("^data=", "data.path=", argument) for argument in sys.argv]
-    sys.argv = [quoted_for_hydra(argument, "data.path", "output") for argument in sys.argv]
-    return _run(start, "predict", predict.__doc__)
+    return _run("predict", str(predict.__doc__), "data.path", "output")
 
 
 def sync() -> int:
@@ -122,12 +101,19 @@ def ui() -> int:
     return 0
 
 
-def _run(start: Callable[[DictConfig], None], command: str, usage: str | None) -> int:
-    """Run a command that is never a multirun; ``start`` imports its module once the config is composed."""
+def _run(command: str, usage: str, *texts: str) -> int:
+    """Run a command that is never a multirun; its module is imported once the config is composed.
+
+    Args:
+        command: name of the command, of its config and of its module, which has a function ``run``.
+        usage: first lines of the help.
+        texts: settings whose values are texts with any characters.
+    """
+    sys.argv = [quoted_for_hydra(argument, *texts) for argument in sys.argv]
 
     @hydra.main(config_name=command, **CONFIGS)  # type: ignore[untyped-decorator]
     def main(config: DictConfig) -> None:
         with standard_output(), errors_in_one_line(command):
-            start(config)
+            import_module(f"gradclip.cli.{command}").run(config)
 
-    return run_command(main, command, str(usage))
+    return run_command(main, command, usage)

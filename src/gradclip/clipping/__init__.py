@@ -6,6 +6,18 @@ step. In the pipeline, Lightning's Trainer does plain ``norm`` and ``value`` cli
 decides. Read ``base.py`` first: it has the contract and an example of a new clipper.
 """
 
+METHODS_FILE = f"{__path__[0]}/methods.py"
+
+
+def re_exports(path: str) -> dict[str, str]:
+    """Return the module of each name that a file of ours imports for its own readers, without executing the file.
+
+    The file has a line ``from module import name as name`` for each.
+    """
+    with open(path, encoding="utf-8") as file:
+        lines = [line.split() for line in file]
+    return {words[3]: words[1] for words in lines if words[:1] == ["from"] and words[4:5] == ["as"]}
+
 
 def method_table() -> dict[str, str]:
     """Return the class name of each clipping method by its config name, without importing the methods.
@@ -16,6 +28,4 @@ def method_table() -> dict[str, str]:
         >>> method_table()["norm"]
         'Norm'
     """
-    with open(f"{__path__[0]}/methods.py", encoding="utf-8") as table:
-        imports = [line.split() for line in table if line.startswith("from ")]  # from package.method import Class ...
-    return {words[1].rpartition(".")[2]: words[3] for words in imports}
+    return {module.rpartition(".")[2]: clipper for clipper, module in re_exports(METHODS_FILE).items()}

@@ -8,13 +8,13 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import LARGEST, POSITIVE, Range
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.patterns import check_matches
 from gradclip.clipping.rescaling import rescale, rescale_in_place
 from gradclip.errors import ClippingError
 from gradclip.norms import gpu
 from gradclip.norms.units import split_units, unit_norms
+from gradclip.ranges import LARGEST, POSITIVE, Range
 from gradclip.sharding import stored
 
 

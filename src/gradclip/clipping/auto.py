@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import FIXED, PERCENTILE, Range
 from gradclip.clipping.base import Gradients, State, device_of
 from gradclip.clipping.norm_rules import NormRule, Numbers
+from gradclip.ranges import FIXED, PERCENTILE, Range
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import ClassVar, NamedTuple, get_args, get_type_hints
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import FIXED, Range
 from gradclip.clipping.rescaling import copy_into, rescale, rescale_in_place
 from gradclip.errors import ClippingError
 from gradclip.norms.tensors import global_norm
+from gradclip.ranges import FIXED, Range
 from gradclip.sharding import is_distributed, join_shards, stored
 
 Gradients = Mapping[str, Tensor]  # by parameter name, each with its parameter's shape
@@ -57,7 +57,7 @@ class Clipper(ABC):
 
         >>> from dataclasses import dataclass
         >>> from typing import Annotated
-        >>> from gradclip.clipping.arguments import COUNT, POSITIVE
+        >>> from gradclip.ranges import COUNT, POSITIVE
         >>> @dataclass(frozen=True)
         ... class Delayed(Rescaler):
         ...     value: Annotated[float | Tensor, POSITIVE]  # the threshold, in loss units per weight unit

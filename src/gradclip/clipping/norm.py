@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import AT_LEAST_1, FIXED, POSITIVE
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms.tensors import global_norm
+from gradclip.ranges import AT_LEAST_1, FIXED, POSITIVE
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from typing import Annotated, ClassVar
 
 from torch import Tensor
 
-from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.chain import Chain
 from gradclip.clipping.norm import Norm
 from gradclip.clipping.value import Value
+from gradclip.ranges import POSITIVE
 
 
 @dataclass(frozen=True)

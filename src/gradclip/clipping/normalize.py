@@ -6,9 +6,9 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import POSITIVE
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms.tensors import global_norm
+from gradclip.ranges import POSITIVE
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from typing import Annotated, Any, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import COUNT, DECAY_RATE, POSITIVE
 from gradclip.clipping.averages import split_entries, stack_entries
 from gradclip.clipping.base import Gradients, State, device_of
 from gradclip.clipping.norm_rules import NormRule, Numbers
 from gradclip.norms.arrays import row_norms
 from gradclip.norms.tensors import norm_of_norms, tensor_norms
+from gradclip.ranges import COUNT, DECAY_RATE, POSITIVE
 
 
 @dataclass(frozen=True)

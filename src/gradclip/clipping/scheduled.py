@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, check_clipper, device_of
 from gradclip.errors import ClippingError, check_choice
 from gradclip.norms.tensors import wide_type
+from gradclip.ranges import COUNT, POSITIVE
 
 Shape = Literal["linear", "exponential"]
 

@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import COUNT, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.clipping.rescaling import clear_where
 from gradclip.norms.tensors import global_norm
+from gradclip.ranges import COUNT, POSITIVE
 from gradclip.sharding import map_stored
 
 

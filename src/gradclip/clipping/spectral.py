@@ -6,12 +6,12 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import COUNT_OR_ZERO, FIXED, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.rescaling import rescale
 from gradclip.errors import ClippingError
 from gradclip.norms.gpu_plans import units_of
 from gradclip.norms.tensors import tensor_norms
+from gradclip.ranges import COUNT_OR_ZERO, FIXED, POSITIVE
 from gradclip.sharding import is_distributed
 
 WIDEST = 1e4  # largest norm at the start of the iteration, as a multiple of the threshold: float32 has seven digits

@@ -7,11 +7,11 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import DECAY_RATE, POSITIVE
 from gradclip.clipping.averages import init_averages, split_entries, stack_entries, weight_of_newest
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.value import check_reduced
 from gradclip.norms.tensors import as_real, tensor_norms
+from gradclip.ranges import DECAY_RATE, POSITIVE
 from gradclip.sharding import map_stored
 
 

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import DECAY_RATE, POSITIVE
 from gradclip.clipping.averages import init_averages, split_entries, stack_entries, weight_of_newest
 from gradclip.clipping.base import Gradients, Rescaler, State
 from gradclip.norms.tensors import tensor_norms
+from gradclip.ranges import DECAY_RATE, POSITIVE
 
 
 @dataclass(frozen=True)

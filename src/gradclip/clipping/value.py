@@ -7,10 +7,10 @@ from typing import Annotated, ClassVar
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import AT_MOST_0, POSITIVE
 from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.errors import ClippingError
 from gradclip.norms.tensors import as_real
+from gradclip.ranges import AT_MOST_0, POSITIVE
 from gradclip.sharding import is_unreduced, map_stored, stored
 
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
-from gradclip.clipping.arguments import COUNT, DECAY_RATE, POSITIVE
 from gradclip.clipping.base import Gradients, State, device_of
 from gradclip.clipping.norm_rules import NormRule, Numbers
+from gradclip.ranges import COUNT, DECAY_RATE, POSITIVE
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.functional_validators import ModelWrapValidatorHandler  # pydantic 2.10 has it only here
 
-from gradclip.clipping.arguments import LARGEST
 from gradclip.config.limits import MAX_INTEGER, MAX_SECONDS, MAX_VALUES
+from gradclip.ranges import LARGEST
 
 AnyNumber = Annotated[float, Field(ge=-LARGEST, le=LARGEST, allow_inf_nan=False)]
 PositiveNumber = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False)]

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field, create_model, model_validator
 
-from gradclip.clipping import arguments, method_table
-from gradclip.clipping.arguments import FIXED, LARGEST, PERCENTILE, POSITIVE, Range
+from gradclip import clipping, ranges
+from gradclip.clipping import method_table
 from gradclip.config.base import AnyNumber, Count, Pattern, PositiveNumber, Settings
+from gradclip.ranges import FIXED, LARGEST, PERCENTILE, POSITIVE, Range
 
-KNOWN_NAMES = vars(arguments) | {  # in the declarations of a clipper
+KNOWN_NAMES = vars(ranges) | {  # in the declarations of a clipper
     "Annotated": Annotated,
     "ClassVar": ClassVar,
     "Literal": Literal,
@@ -60,7 +61,7 @@ class ClipMethod(Settings):
 
 def _read_declarations(method: str, clipper: str) -> type[Any]:
     """Return the dataclass in a method's source file with its fields and constants, but without its methods."""
-    path = Path(arguments.__file__).with_name(f"{method}.py")
+    path = Path(clipping.__file__).with_name(f"{method}.py")
     module = ast.parse(path.read_text(encoding="utf-8"))
     statement = next(one for one in module.body if isinstance(one, ast.ClassDef) and one.name == clipper)
     statement.bases = []
@@ -114,15 +115,12 @@ def _fits_groups(declared: type[Any]) -> bool:
 DECLARED = {method: _read_declarations(method, clipper) for method, clipper in method_table().items()}
 METHODS = [_settings_of(method, declared) for method, declared in DECLARED.items()]
 globals().update({settings.__name__: settings for settings in METHODS})  # pickle looks them up here
-FIXED_SETTINGS = frozenset(
+FIXED_SETTINGS = {
     field.name for declared in DECLARED.values() for field in fields(declared) if FIXED in _marks(field.type)
-)
-PERCENTILE_METHODS = frozenset(  # methods whose threshold is a percentile
-    method
-    for method, declared in DECLARED.items()
-    for field in fields(declared)
-    if field.name == "value" and PERCENTILE in _marks(field.type)
-)
+}
+PERCENTILE_METHODS = {  # methods whose threshold is a percentile
+    method for method, declared in DECLARED.items() if PERCENTILE in _marks(declared.__annotations__.get("value"))
+}
 
 
 class GroupThreshold(Settings):

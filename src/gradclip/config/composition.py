@@ -1,7 +1,6 @@
 """Composition of settings from overrides without Hydra's command line, and the reverse: overrides from settings."""
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,10 @@ from gradclip.config.paths import CONFIG_FOLDER, register_resolvers
 from gradclip.config.schema import TrainConfig, has_effect, ignores_threshold, leaves
 from gradclip.config.validation import validate
 from gradclip.errors import ConfigError, first_line
-from gradclip.formatting import quoted
+from gradclip.quoting import override_value
 
 GROUPS_AFTER_DATA = ("model", "loss", "optimizer", "schedule", "clip", "threshold")  # data chooses model and loss
 WITHOUT_DEFAULT = ("path", "target", "time")  # required settings of data in files
-PLAIN = re.compile(r"(?:[A-Za-z_]|\.{0,2}/)[\w./*-]*", re.ASCII)  # strings that need no quotes in Hydra's grammar
-WORDS = {"true", "false", "null", "inf", "nan"}  # not strings in Hydra's grammar
 
 
 def compose_config(overrides: Sequence[str]) -> TrainConfig:
@@ -128,25 +125,3 @@ def _effective(config: TrainConfig) -> dict[str, Any]:
     """Return the settings that have an effect on the training run, except the seed, by dotted name."""
     ignored = {"seed", "clip.value"} if ignores_threshold(config.clip.name) else {"seed"}
     return {name: value for name, value in leaves(config) if has_effect(name) and name not in ignored}
-
-
-def override_value(value: Any) -> str:
-    r"""Return a value in Hydra's override grammar.
-
-    Example:
-        >>> override_value([1, None, "*weight"]), override_value(True), override_value("/tmp/prices.csv")
-        ('[1,null,"*weight"]', 'true', '/tmp/prices.csv')
-        >>> print(override_value(r"it's a\b"))
-        "it's a\b"
-    """
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(override_value, value))}]"
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{override_value(part)}' for key, part in value.items())}}}"
-    if isinstance(value, int | float):
-        return str(value)
-    if PLAIN.fullmatch(value) and value.lower() not in WORDS:
-        return str(value)
-    return quoted(value)

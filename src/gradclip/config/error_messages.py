@@ -1,7 +1,6 @@
 """One-line messages for all errors that a user can cause: the argument, the value received, what is allowed."""
 
 import re
-from typing import TYPE_CHECKING
 
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
@@ -10,9 +9,6 @@ from gradclip.config.help import config_groups, config_options
 from gradclip.config.passwords import without_passwords
 from gradclip.errors import GradclipError, did_you_mean, first_line
 from gradclip.formatting import printable, shortened
-
-if TYPE_CHECKING:
-    from gradclip.config.base import Settings
 
 USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
 LINE = 400  # characters at most: a message may quote a whole file
@@ -65,25 +61,14 @@ def _unknown_name(name: str, command: str) -> str:
     groups = config_groups(command)
     if name in groups:
         return f"{name}: write it with a plus, +{name}=...; choose from {', '.join(config_options(name))}"
+    from gradclip.config.schema import COMMANDS  # takes 0.1 s to import
     from gradclip.config.validation import setting_names
 
-    known = setting_names(_settings_of(command))
+    known = setting_names(COMMANDS[command])
     if name in known:
         return f"{name}: not a setting of the chosen option; `--help` lists its settings"
     own = f"; an argument of your own class needs a plus, +{name}=..." if name.startswith("model.") else ""
     return f"{name}: no such setting or group{did_you_mean(name, [*groups, *known])}{own}"
-
-
-def _settings_of(command: str) -> "type[Settings]":
-    from gradclip.config.schema import AdviseSettings, CompareSettings, PredictSettings, TrainConfig
-
-    classes: dict[str, type[Settings]] = {
-        "train": TrainConfig,
-        "compare": CompareSettings,
-        "advise": AdviseSettings,
-        "predict": PredictSettings,
-    }
-    return classes[command]
 
 
 def _parser_reason(error: OverrideParseException) -> str:

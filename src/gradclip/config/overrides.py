@@ -10,7 +10,7 @@ from gradclip.program import command_line
 if TYPE_CHECKING:
     from gradclip.config.schema import TrainConfig
 
-IN_LABEL = {"clip", "clip.value", "clip.norm"}  # settings that the label of the clipping already shows
+HIDDEN = {"clip", "clip.value", "clip.norm", "seed", "sweep"}  # in no run's name, which has their values already
 OWN_GROUPS = ("module", "data")  # groups whose option ``own`` is a user-defined class
 NO_THRESHOLD = "clip=none has no threshold; choose a method, such as clip=norm"
 QUOTES = "'\""
@@ -60,14 +60,9 @@ def for_hydra(overrides: Sequence[str]) -> list[str]:
         >>> for_hydra(["data=table", "data.path=a.csv", "callbacks.stop._target_=my.Stop"])
         ['data=table', 'data.path=a.csv', '++callbacks.stop._target_=my.Stop']
     """
-    free, completed = _groups_with_any_argument(overrides), list[str]()
-    for override in overrides:
-        name = setting_of(override)
-        group = name.split(".")[0]
-        if name == f"{group}._target_" and group in free & set(OWN_GROUPS) and f"{group}=own" not in overrides:
-            completed.append(f"{group}=own")
-        completed.append(f"++{override}" if _is_argument(override, free) and override[0] not in "+~" else override)
-    return completed
+    free = _groups_with_any_argument(overrides)
+    implied = [f"{group}=own" for group in OWN_GROUPS if group in free and f"{group}=own" not in overrides]
+    return implied + [f"++{text}" if _is_argument(text, free) and text[0] not in "+~" else text for text in overrides]
 
 
 def as_typed(overrides: Sequence[str]) -> list[str]:
@@ -137,13 +132,8 @@ def seed_override(seeds: range) -> list[str]:
 
 def run_name(config: "TrainConfig", overrides: Sequence[str]) -> str:
     """Return the name of a run: its clipping, then other overrides that change the training run, then its seed."""
-    names = [setting_of(override) for override in overrides]
-    shown = [
-        _short(override)
-        for override, name in zip(overrides, names, strict=True)
-        if "=" in override and name not in IN_LABEL | {"seed", "sweep"} and _changes_training(override)
-    ]
-    return " ".join([config.clip.label, *shown, f"seed={config.seed}"])
+    changing = [text for text in filter(_changes_training, overrides) if "=" in text and setting_of(text) not in HIDDEN]
+    return " ".join([config.clip.label, *map(_short, changing), f"seed={config.seed}"])
 
 
 def parent_run_name(overrides: Sequence[str]) -> str:

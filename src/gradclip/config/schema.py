@@ -100,21 +100,15 @@ class TrainConfig(Settings):
 
     @model_validator(mode="after")
     def _threshold_can_change(self) -> "TrainConfig":
-        changes = isinstance(self.threshold, ChangingThreshold)
-        if changes and (self.clip.value is None or self.clip.name in {"none", "activation"}):
-            raise ValueError(
-                f"threshold: got {self.threshold.name!r}; clip={self.clip.label} has no threshold to change"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _percentiles_up_to_100(self) -> "TrainConfig":
-        is_percentile = self.clip.name in PERCENTILE_METHODS
-        if is_percentile and self.clip.value and isinstance(self.threshold, ChangingThreshold):
-            factor = max(self.threshold.start, self.threshold.end)
-            if self.clip.value * factor > 100:
-                allowed = f"its product with clip.value={self.clip.value}, a percentile, must be at most 100"
-                raise ValueError(f"threshold: got a factor of {factor}; {allowed}")
+        threshold, clip = self.threshold, self.clip
+        if not isinstance(threshold, ChangingThreshold):
+            return self
+        if clip.value is None or clip.name in {"none", "activation"}:
+            raise ValueError(f"threshold: got {threshold.name!r}; clip={clip.label} has no threshold to change")
+        factor = max(threshold.start, threshold.end)
+        if clip.name in PERCENTILE_METHODS and clip.value * factor > 100:
+            allowed = f"its product with clip.value={clip.value}, a percentile, must be at most 100"
+            raise ValueError(f"threshold: got a factor of {factor}; {allowed}")
         return self
 
 
@@ -262,3 +256,11 @@ class AdviseSettings(Settings):
                 f"layer_columns: got {self.layer_columns!r}; must contain one *, for the name of the tensor"
             )
         return self
+
+
+COMMANDS: dict[str, type[Settings]] = {
+    "train": TrainConfig,
+    "compare": CompareSettings,
+    "advise": AdviseSettings,
+    "predict": PredictSettings,
+}

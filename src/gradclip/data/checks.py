@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_scalar
 
-from gradclip.data.problems import Fix, Problem, list_of_columns, refuse_all
+from gradclip.data.problems import Fix, Problem, refuse_all
 from gradclip.data.typed_columns import as_floats, is_boolean, kind_of, sound_columns
 from gradclip.errors import DataError, did_you_mean, first_few
+from gradclip.quoting import list_of_columns
+from gradclip.ranges import COUNT, FRACTION_OR_ZERO
 
 LARGEST = float(np.finfo(np.float32).max)  # training is in float32
 FEW_VALUES = 20  # a text column with at most this number of different values is a category
@@ -16,42 +18,21 @@ MOST_VALUES = 1000  # maximum number of values of a category; each becomes an in
 MOST_ENCODED = 10**8  # maximum number of cells of the one-hot encoding, 0.8 GB
 
 
-def check_count(setting: str, value: object, least: int = 1, multiple_of: int = 1) -> None:
-    """Refuse a size that is not a whole number in its range.
-
-    Args:
-        setting: name of the setting, for the message.
-        value: its value.
-        least: the smallest allowed value.
-        multiple_of: a number of which the value must be a multiple.
-
-    Raises:
-        DataError: the value is not allowed.
-
-    Example:
-        >>> check_count("data.horizon", 0)
-        Traceback (most recent call last):
-        gradclip.errors.DataError: data.horizon: got 0; must be a whole number of at least 1
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least or value % multiple_of:
-        kind = "whole number of" if multiple_of == 1 else f"multiple of {multiple_of},"
-        raise DataError(f"{setting}: got {value!r}; must be a {kind} at least {least}")
-
-
-def check_batch_size(batch_size: int, examples: int, kind: str) -> None:
-    """Refuse batches larger than the training split.
+def check_batch_size(batch_size: int, examples: float, kind: str) -> int:
+    """Return the batch size; refuse batches larger than the training split.
 
     Args:
         batch_size: examples per batch.
-        examples: number of training examples.
+        examples: number of training examples; infinity if they are generated.
         kind: what the examples are, for the message.
 
     Raises:
         DataError: the batch size is not a whole number from 1 to the number of examples.
     """
-    check_count("trainer.batch_size", batch_size)
-    if examples < batch_size:
-        raise DataError(f"trainer.batch_size: got {batch_size}; there are {examples} training {kind}")
+    size: int = COUNT.check("trainer.batch_size", batch_size, DataError)
+    if examples < size:
+        raise DataError(f"trainer.batch_size: got {size}; there are {examples} training {kind}")
+    return size
 
 
 def check_fractions(test_fraction: float, validation_fraction: float) -> None:
@@ -60,10 +41,8 @@ def check_fractions(test_fraction: float, validation_fraction: float) -> None:
     Raises:
         DataError: a fraction is outside.
     """
-    settings: dict[str, object] = {"data.test_fraction": test_fraction, "data.validation_fraction": validation_fraction}
-    for setting, value in settings.items():
-        if not (isinstance(value, float | int | np.floating) and 0 <= value < 1):
-            raise DataError(f"{setting}: got {value!r}; must be at least 0 and below 1")
+    FRACTION_OR_ZERO.check("data.test_fraction", test_fraction, DataError)
+    FRACTION_OR_ZERO.check("data.validation_fraction", validation_fraction, DataError)
 
 
 def check_columns_exist(frame: pd.DataFrame, wanted: Sequence[tuple[str, str]]) -> None:
@@ -145,13 +124,13 @@ def check_values(
     Raises:
         DataError: a value is missing, infinite or not a number, or a category has too many values.
     """
-    labels = [target] if is_classification else []
+    categories = {target, *categorical} if is_classification else {*categorical}
     names = list(dict.fromkeys((target, *features)))
-    sound = sound_columns(frame[names], LARGEST) - {*labels, *categorical}
+    sound = sound_columns(frame[names], LARGEST) - categories
     problems: list[Problem] = []
     for name in names:
         if name not in sound:
-            problems += _problems(frame[name], name in (*labels, *categorical), name == target)
+            problems += _problems(frame[name], name in categories, name == target)
     if missing == "median":
         problems = [one for one in problems if one.fix != "data.missing=median"]
     fixes: dict[Fix, Fix] = {"data.exclude": "data.exclude", "data.categorical": "data.exclude"}
@@ -207,14 +186,13 @@ def _is_category(column: pd.Series) -> bool:
 def _problems(column: pd.Series, is_categorical: bool, is_target: bool) -> Iterator[Problem]:
     """Yield all problems of a column."""
     if column.isna().all():
-        yield Problem("no value in", str(column.name), f"{len(column)} rows", "" if is_target else "data.exclude")
+        yield Problem("no value in", str(column.name), f"{len(column)} rows", "data.exclude")
         return
     yield from (_category_problems if is_categorical else _number_problems)(column.dropna(), is_target)
     if (missing := column.isna()).any():
         where = f"{int(missing.sum()):,}, first in row {int(column.index[int(np.argmax(missing))]) + 1}"
-        yield Problem(
-            "missing in", str(column.name), where, "data.missing=drop" if is_target else "data.missing=median"
-        )
+        fix: Fix = "data.missing=drop" if is_target else "data.missing=median"
+        yield Problem("missing in", str(column.name), where, fix)
 
 
 def _number_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
@@ -226,7 +204,7 @@ def _number_problems(values: pd.Series, is_target: bool) -> Iterator[Problem]:
         yield Problem("not a number in", name, _first(values, pd.to_numeric(values, errors="coerce").isna()))
     elif kind != "numbers":
         what = "dates in" if kind == "dates" else "neither numbers nor text in"
-        yield Problem(what, name, _first(values), "" if is_target else "data.exclude")
+        yield Problem(what, name, _first(values), "data.exclude")
     elif (invalid := as_floats(values).abs() > LARGEST).any():
         where = f"{_first(values, invalid)}, {int(invalid.sum()):,} in total"
         yield Problem(f"infinite, or larger than {LARGEST:.2g}, in", name, where)
@@ -236,7 +214,7 @@ def _text_problem(values: pd.Series, is_target: bool) -> Problem:
     different = values.nunique()
     name, where = str(values.name), f"{_first(values)}, {different:,} different"
     if different > min(MOST_VALUES, len(values) / 2):
-        return Problem("text with too many values for a category in", name, where, "" if is_target else "data.exclude")
+        return Problem("text with too many values for a category in", name, where, "data.exclude")
     return Problem("text in", name, where, "data.task=classification" if is_target else "data.categorical")
 
 

@@ -14,7 +14,7 @@ from gradclip.data.typed_columns import is_boolean, kind_of
 from gradclip.errors import DataError
 
 Label = str | int | bool
-UNSEEN = -1  # number of a class that no training row has; the network has no output for it
+UNSEEN = -1  # number, given by pandas, of a class that no training row has; the network has no output for it
 
 
 def as_labels(target: pd.Series) -> pd.Series:
@@ -64,8 +64,7 @@ def numbers_of(target: pd.Series, labels: Sequence[Label]) -> Integers:
         >>> numbers_of(pd.Series(["b", "a", "c"]), ("a", "b")).tolist()
         [1, 0, -1]
     """
-    numbers = {label: number for number, label in enumerate(labels)}
-    return np.array([numbers.get(label, UNSEEN) for label in target], dtype=np.int64)
+    return pd.Categorical(target, categories=[*labels]).codes.astype(np.int64)
 
 
 def balanced_weights(numbers: Integers) -> Tensor:

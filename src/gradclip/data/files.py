@@ -29,7 +29,10 @@ MARKS = {  # byte order marks; UTF-32 comes first, because its mark begins with 
 }
 WESTERN = "cp1252"  # written by spreadsheets on Windows in Western Europe and the Americas
 TOO_WIDE = re.compile(r"Expected (\d+) fields in line (\d+), saw (\d+)")  # as pandas reports it
-ERRORS = (ValueError, TypeError, LookupError, OSError, EOFError, zlib.error, lzma.LZMAError, ArrowException, csv.Error)
+ERRORS = (
+    *(ValueError, TypeError, LookupError, OSError, EOFError, zlib.error, lzma.LZMAError, ArrowException, csv.Error),
+    pd.errors.ParserWarning,
+)
 BINARY = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 SAMPLE = 2**16  # bytes from which the delimiter and the header are detected
 CHUNK = 2**20
@@ -59,19 +62,16 @@ def read_file(
         if path.is_dir() or path.suffix in {".parquet", ".pq"} or _head(path).startswith(b"PAR1"):
             return _read_parquet(path).rename(columns=str), ()
         return _read_text(path, delimiter, decimal, encoding)
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"data.path: got '{path}'; the file is empty") from error
-    except pd.errors.ParserWarning as error:
-        rule = "some rows have more fields than the header has names; name every column, including one of row names"
-        raise DataError(f"data.path: got '{path}'; {rule}") from error
-    except pd.errors.ParserError as error:
-        raise DataError(f"data.path: got '{path}'; {_parser_problem(error)}") from error
     except ERRORS as error:
-        raise DataError(f"data.path: got '{path}'; cannot be read: {first_line(error)}") from error
+        raise DataError(f"data.path: got '{path}'; {_reason(error)}") from error
 
 
-def _parser_problem(error: pd.errors.ParserError) -> str:
-    """Return what is wrong with a CSV file, without the terms of pandas."""
+def _reason(error: Exception) -> str:
+    """Return why a file cannot be read, without the terms of pandas."""
+    if isinstance(error, pd.errors.EmptyDataError):
+        return "the file is empty"
+    if isinstance(error, pd.errors.ParserWarning):
+        return "some rows have more fields than the header has names; name every column, including one of row names"
     if "EOF inside string" in str(error):
         return "a quotation mark is not closed"
     if wide := TOO_WIDE.search(str(error)):

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import is_integer_dtype
 
-from gradclip.data.problems import list_of_columns
 from gradclip.errors import DataError, first_few
+from gradclip.quoting import list_of_columns
 
 NAMELESS = "Unnamed: "  # prefix that pandas gives to a column without a name
 

@@ -1,18 +1,15 @@
 """Problems of a user's table, reported in one line with the settings that accept the table."""
 
-import re
-import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from gradclip.errors import DataError, first_few
-from gradclip.formatting import quoted
+from gradclip.quoting import list_of_columns
 
 Fix = Literal[
     "", "data.categorical", "data.exclude", "data.missing=median", "data.missing=drop", "data.task=classification"
 ]
-PLAIN_NAME = re.compile(r"(?!(?i:null|true|false)$)[^\W\d][\w.+-]*")  # needs no quotes: no number, null or Boolean
 SHOWN_COLUMNS = 3  # for each problem; more are counted
 
 
@@ -35,6 +32,8 @@ class Problem(NamedTuple):
 def refuse_all(problems: Sequence[Problem], target: str) -> None:
     """Refuse a table with problems; the error names all of them and the settings that accept the table.
 
+    The target is never excluded.
+
     Raises:
         DataError: there is a problem.
     """
@@ -43,7 +42,7 @@ def refuse_all(problems: Sequence[Problem], target: str) -> None:
     columns = {problem.column for problem in problems}
     setting = "data.target" if columns == {target} else "data" if target in columns else "data.features"
     listed = "; ".join(f"{what} {first_few(places, SHOWN_COLUMNS)}" for what, places in _places(problems).items())
-    settings = _settings(problems)
+    settings = _settings(one for one in problems if (one.column, one.fix) != (target, "data.exclude"))
     fix = f"; to train anyway, set {' '.join(settings)}" if settings else ""
     raise DataError(f"{setting}: {listed} (rows are counted from 1, without the header){fix}")
 
@@ -66,19 +65,3 @@ def _settings(problems: Iterable[Problem]) -> list[str]:
         del columns["data.missing=drop"]
     lists = {"data.categorical", "data.exclude"}
     return [list_of_columns(fix, names) if fix in lists else fix for fix, names in columns.items()]
-
-
-def list_of_columns(setting: str, names: Sequence[str]) -> str:
-    r"""Return a setting with a list of columns as it is typed in a shell.
-
-    Example:
-        >>> print(list_of_columns("data.exclude", ["id", "size"]))
-        data.exclude=[id,size]
-        >>> print(list_of_columns("data.exclude", ["id", r"size, m\s"]))
-        'data.exclude=["id","size, m\s"]'
-        >>> print(list_of_columns("data.exclude", ["null"]), list_of_columns("data.exclude", ["1e5"]))
-        'data.exclude=["null"]' 'data.exclude=["1e5"]'
-    """
-    if all(map(PLAIN_NAME.fullmatch, names)):
-        return f"{setting}=[{','.join(names)}]"
-    return shlex.quote(f"{setting}=[{','.join(map(quoted, names))}]")

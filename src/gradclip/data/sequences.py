@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler, TensorDataset
 
 from gradclip.data.base import SCHEMA_EXAMPLES, DataSchema, DataShape, TrainingData
-from gradclip.data.checks import check_batch_size, check_count
+from gradclip.data.checks import check_batch_size
 from gradclip.data.loaders import (
     BatchLoader,
     Loader,
@@ -23,9 +23,11 @@ from gradclip.data.loaders import (
 from gradclip.data.score_scale import ScoreScale
 from gradclip.data.tasks import TASKS, Task
 from gradclip.errors import DataError, check_choice
+from gradclip.ranges import COUNT, counts_from
 from gradclip.scores import ACCURACY, Split
 
 BLOCK_SIZE = 100  # sequences per block of the validation and test sets
+VALIDATION_SIZE, TEST_SIZE = counts_from(0, BLOCK_SIZE), counts_from(BLOCK_SIZE, BLOCK_SIZE)
 # First number of each generator's seed, which makes all random streams different.
 TRAINING, TESTING, FIXED, VALIDATION = range(4)
 
@@ -125,21 +127,16 @@ class SequenceData(TrainingData):
     ) -> None:
         super().__init__()
         check_choice("data", name, TASKS, DataError)
-        check_count("data.steps_per_epoch", steps_per_epoch)
-        check_count("data.validation_sequences", validation_sequences, least=0, multiple_of=BLOCK_SIZE)
-        check_count("data.test_sequences", test_sequences, least=BLOCK_SIZE, multiple_of=BLOCK_SIZE)
-        if train_sequences is None:
-            check_count("trainer.batch_size", batch_size)
-        else:
-            check_count("data.train_sequences", train_sequences)
-            check_batch_size(batch_size, train_sequences, "sequences")
+        self.steps_per_epoch = COUNT.check("data.steps_per_epoch", steps_per_epoch, DataError)
+        self.validation_sequences = VALIDATION_SIZE.check("data.validation_sequences", validation_sequences, DataError)
+        self.test_sequences = TEST_SIZE.check("data.test_sequences", test_sequences, DataError)
+        examples = COUNT.check_optional("data.train_sequences", train_sequences, DataError)
+        self.batch_size = check_batch_size(batch_size, math.inf if examples is None else examples, "sequences")
         self.task = TASKS[name](**settings)
         self.name = name
         self.source = f"gradclip.data.tasks.{name}({', '.join(f'{key}={value}' for key, value in settings.items())})"
-        self.batch_size, self.seed = batch_size, seed
-        self.steps_per_epoch = steps_per_epoch
-        self.validation_sequences, self.test_sequences = validation_sequences, test_sequences
-        self.train_set = None if train_sequences is None else self._fixed_set(train_sequences)
+        self.seed = seed
+        self.train_set = None if examples is None else self._fixed_set(examples)
 
     @property
     def shape(self) -> DataShape:

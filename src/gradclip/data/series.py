@@ -66,9 +66,9 @@ class SeriesData(TableData):
         super().__init__()
         self.series = series = read_series(**settings)
         self.table = table = series.table
-        check_batch_size(batch_size, len(series.ends["train"]), "windows")
+        self.batch_size = check_batch_size(batch_size, len(series.ends["train"]), "windows")
         check_not_constant(series.targets["train"])
-        self.batch_size, self.seed = batch_size, seed
+        self.seed = seed
         self.name, self.source, self.notes = table.name, table.source, table.notes
         self.scaling = fit_scaling(table, scale_inputs, scale_target)
         arrays = self.scaling.scale_inputs(table.features), self.scaling.scale_target(table.target)

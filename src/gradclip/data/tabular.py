@@ -112,9 +112,9 @@ class TabularData(TableData):
         seed: int = 0,
     ) -> None:
         super().__init__()
-        check_batch_size(batch_size, len(table.rows["train"]), "rows")
+        self.batch_size = check_batch_size(batch_size, len(table.rows["train"]), "rows")
         _check_kind_of_target(table, scale_target, class_weights)
-        self.table, self.batch_size, self.seed = table, batch_size, seed
+        self.table, self.seed = table, seed
         self.name, self.source, self.notes = table.name, table.source, (*table.notes, *_class_notes(table))
         self.scaling = fit_scaling(table, scale_inputs, scale_target)
         self.class_weights = None

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradclip.arrays import Integers
-from gradclip.data.checks import check_count
 from gradclip.data.score_scale import ScoreScale
 from gradclip.errors import DataError
+from gradclip.ranges import COUNT, counts_from
 from gradclip.scores import ACCURACY, MSE
 
 Inputs = NDArray[np.float32]
@@ -100,7 +100,7 @@ def temporal_order(length: int, symbols: int = 2, solved_at: float | None = None
         >>> [["ABcdef"[symbol] for symbol in row if symbol < 2] for row in inputs.argmax(axis=2)], target
         ([['B', 'B'], ['B', 'A'], ['A', 'A']], array([3, 1, 0]))
     """
-    check_count("data.length", length, least=10)
+    length = counts_from(10).check("data.length", length, DataError)
     if symbols not in SYMBOL_TENTHS:
         raise DataError(f"data.symbols: got {symbols!r}; choose from {', '.join(map(str, SYMBOL_TENTHS))}")
     tenth, starts = length // 10, SYMBOL_TENTHS[symbols]
@@ -127,7 +127,7 @@ def random_permutation(length: int, solved_at: float | None = None) -> Task:
     Raises:
         DataError: a number is out of range.
     """
-    check_count("data.length", length, least=2)
+    length = counts_from(2).check("data.length", length, DataError)
 
     def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
         sequence = generator.integers(2, 100, size=(count, length))
@@ -155,7 +155,7 @@ def noiseless_memorization(length: int, values: int = 5, positions: int = 10, so
     Raises:
         DataError: a number is out of range.
     """
-    return _recall(length, values, positions, solved_at, cue=positions + length)
+    return _recall(length, values, positions, solved_at, cue=0)
 
 
 def copy(length: int, values: int = 8, positions: int = 10, solved_at: float | None = None) -> Task:
@@ -174,7 +174,7 @@ def copy(length: int, values: int = 8, positions: int = 10, solved_at: float | N
     Raises:
         DataError: a number is out of range.
     """
-    return _recall(length, values, positions, solved_at, cue=positions + length - 1)
+    return _recall(length, values, positions, solved_at, cue=-1)
 
 
 TASKS: dict[str, Callable[..., Task]] = {
@@ -185,7 +185,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 
 def _marked_numbers(length: int, combine: np.ufunc, score_scale: ScoreScale) -> Task:
     """Return a task whose target combines two marked numbers."""
-    check_count("data.length", length, least=10)
+    length = counts_from(10).check("data.length", length, DataError)
     early, middle = length // 10, length // 2
 
     def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
@@ -200,16 +200,16 @@ def _marked_numbers(length: int, combine: np.ufunc, score_scale: ScoreScale) -> 
 
 
 def _recall(length: int, values: int, positions: int, solved_at: float | None, cue: int) -> Task:
-    """Return a task that repeats a pattern at the end; ``cue`` is the index of the cue's time step."""
-    check_count("data.length", length)
-    check_count("data.values", values, least=2)
-    check_count("data.positions", positions)
+    """Return a task that repeats a pattern at the end; ``cue`` is the cue's step, counted from the answer's first."""
+    length = COUNT.check("data.length", length, DataError)
+    values = counts_from(2).check("data.values", values, DataError)
+    positions = COUNT.check("data.positions", positions, DataError)
     steps = length + 2 * positions
 
     def draw(generator: np.random.Generator, count: int) -> tuple[Inputs, Target]:
         pattern = generator.integers(values, size=(count, positions))
         sequence = np.full((count, steps), values)
-        sequence[:, :positions], sequence[:, cue] = pattern, values + 1
+        sequence[:, :positions], sequence[:, positions + length + cue] = pattern, values + 1
         target = np.full((count, steps), values)
         target[:, -positions:] = pattern
         return _one_hot(sequence, values + 2), target

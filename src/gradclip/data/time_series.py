@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from gradclip.arrays import Integers
-from gradclip.data.checks import check_column_settings, check_columns_exist, check_count, check_fractions, check_values
+from gradclip.data.checks import check_column_settings, check_columns_exist, check_fractions, check_values
 from gradclip.data.files import read_file
 from gradclip.data.left_out import input_columns
 from gradclip.data.sources import Rows, Table
@@ -16,6 +16,7 @@ from gradclip.data.timestamps import check_timestamps
 from gradclip.data.typed_columns import as_floats
 from gradclip.errors import DataError
 from gradclip.formatting import counted
+from gradclip.ranges import COUNT
 from gradclip.scores import SPLITS, Split
 
 
@@ -82,8 +83,8 @@ def read_series(
         DataError: a number is out of range, the file cannot be read, a column or a timestamp is not valid, a series is
             shorter than window and horizon together, or a split has no window.
     """
-    check_count("data.window", window)
-    check_count("data.horizon", horizon)
+    window = COUNT.check("data.window", window, DataError)
+    horizon = COUNT.check("data.horizon", horizon, DataError)
     check_fractions(test_fraction, validation_fraction)
     file = Path(path).expanduser()
     frame, notes = read_file(file, **form)

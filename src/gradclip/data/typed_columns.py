@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from pandas.api.types import infer_dtype, is_bool_dtype
 
-from gradclip.formatting import as_float
+from gradclip.ranges import as_float
 
 Kind = Literal["numbers", "categories", "text", "dates", "not quite numbers", "empty", "other"]
 

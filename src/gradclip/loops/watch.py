@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 from torch.optim import Optimizer
 
-from gradclip.clipping.arguments import COUNT
 from gradclip.clipping.base import Clipper, check_clipper
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
 from gradclip.diagnosis.diagnose import Diagnosis, diagnose
@@ -24,6 +23,7 @@ from gradclip.loops.monitor import CLIPPING, OptimizerMonitor
 from gradclip.loops.optimizers import Closure, closure_of, replace_closure, uncompiled
 from gradclip.loops.scaled_steps import ScaledSteps, check_unscaled
 from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
+from gradclip.ranges import COUNT
 from gradclip.telemetry.batches import batch_loss
 from gradclip.telemetry.record import GradientRecord
 from gradclip.telemetry.rescaled import version_of

@@ -14,8 +14,8 @@ from gradclip.config.data import TaskSettings
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.models.build import build_network
-from gradclip.training.components import find_network_arguments
 from gradclip.training.examples import build_data
+from gradclip.training.modules import find_network_arguments
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from gradclip.stacked.telemetry import StackedRecorder
 from gradclip.telemetry.recorders import default_updates_every
 from gradclip.telemetry.steps import StepIndex
 from gradclip.tracking.records import now
-from gradclip.training.components import build_supervised_module
+from gradclip.training.modules import build_supervised_module
 from gradclip.training.result import BOUNDED_LOSSES, Result
 
 NEVER = np.iinfo(np.int64).max  # a step that no training reaches

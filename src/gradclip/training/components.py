@@ -4,7 +4,6 @@ import logging
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,32 +12,24 @@ import pytorch_lightning
 import torch
 from pytorch_lightning import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from pytorch_lightning.callbacks import EarlyStopping
-from torch import nn
 
 from gradclip.callbacks.gradient_monitor import GradientMonitor
 from gradclip.callbacks.hidden_state_monitor import HiddenStateMonitor
 from gradclip.callbacks.progress import Progress
 from gradclip.callbacks.random_state import RandomState
 from gradclip.callbacks.trainer_checks import callbacks_of, check_whole_gradients
-from gradclip.config.base import OwnClass
 from gradclip.config.data import OwnDataSettings
-from gradclip.config.limits import MAX_VALUES
-from gradclip.config.model import MLPModel
 from gradclip.config.schema import TrainConfig
-from gradclip.config.training import LossSettings
 from gradclip.data.base import TrainingData
 from gradclip.data.score_scale import ScoreScale
-from gradclip.errors import ModelError
-from gradclip.formatting import counted
-from gradclip.models.build import build_network, check_smallest_batch
-from gradclip.models.module import Classifier, Regressor, SupervisedModule
-from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
+from gradclip.models.module import SupervisedModule
 from gradclip.training.clipping import clipping_callbacks, lightning_can_clip, lightning_clipping
-from gradclip.training.examples import build_data, build_data_module, smallest_batch
+from gradclip.training.examples import build_data, build_data_module
 from gradclip.training.lightning_errors import lightning_errors
 from gradclip.training.logged_scores import LoggedScores
+from gradclip.training.modules import build_module
 from gradclip.training.outcome import Curves
-from gradclip.training.own import as_checkpoint, build_own_callbacks, build_own_module, check_monitored, package_of
+from gradclip.training.own import as_checkpoint, build_own_callbacks, check_monitored, package_of
 from gradclip.training.own_data import OwnData
 
 LIGHTNING_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
@@ -138,77 +129,6 @@ def build_components(config: TrainConfig, folder: Path, is_main: bool = True) ->
     source = data.own if isinstance(data, OwnData) else data
     source.trainer = trainer  # Lightning sets it on its own data module, which may only forward to this one
     return Components(data, data_module, module, scores, monitor, hidden, trainer, network_arguments)
-
-
-def find_network_arguments(config: TrainConfig, data: TrainingData) -> dict[str, Any]:
-    """Return the arguments of :func:`gradclip.models.build.build_network`.
-
-    Raises:
-        ModelError: the widths of an MLP and the shapes of the data make layers that do not fit in memory.
-    """
-    model = config.parts.model
-    if isinstance(model, MLPModel):
-        sizes = [data.shape.example[-1], *model.widths, data.shape.outputs[-1]]
-        if sum(inputs * outputs for inputs, outputs in pairwise(sizes)) > MAX_VALUES:
-            ends = f"{counted(sizes[0], 'input')} and {counted(sizes[-1], 'output')}"
-            raise ModelError(f"model.widths: got {model.widths}; with {ends}, at most {MAX_VALUES} weights are allowed")
-    return {
-        "target": model.target,
-        "settings": model.arguments if isinstance(model, OwnClass) else model.model_dump(exclude={"target"}),
-        "example": data.shape.example,
-        "outputs": data.shape.outputs,
-    }
-
-
-def build_module(config: TrainConfig, data: TrainingData) -> tuple[LightningModule, dict[str, Any] | None]:
-    """Build a user-defined module or one of ours; return it with the arguments that rebuild its network.
-
-    Raises:
-        ModelError: the module cannot be built, or does not fit the data.
-    """
-    if config.module is not None:
-        return build_own_module(config.module), None
-    arguments = find_network_arguments(config, data)
-    network = build_network(**arguments)
-    if rows := smallest_batch(data, config.trainer.devices):
-        check_smallest_batch(network, arguments["target"], arguments["example"], rows)
-    return build_supervised_module(config, network, data), arguments
-
-
-def build_supervised_module(config: TrainConfig, network: nn.Module, data: TrainingData) -> SupervisedModule:
-    """Build the LightningModule from network, loss, optimizer and schedule.
-
-    Args:
-        config: settings of loss, optimizer and schedule.
-        network: the network.
-        data: the data, which determine whether the module is a regressor or a classifier.
-    """
-    parts: dict[str, Any] = {
-        "loss": _choose_loss(config.parts.loss, data),
-        "optimizer": optimizer_factory(**config.parts.optimizer.model_dump()),
-        "schedule": schedule_factory(**config.parts.schedule.model_dump()),
-        "splits": data.splits,
-    }
-    if data.schema.is_classification:
-        return Classifier(network, **parts)
-    return Regressor(network, target_scale=data.target_scale, **parts)
-
-
-def _choose_loss(chosen: LossSettings, data: TrainingData) -> nn.Module:
-    """Build the chosen loss, or the loss that fits the target for ``auto``.
-
-    Raises:
-        ModelError: the loss is for the other kind of target.
-    """
-    fitting, others = ("cross_entropy", "") if data.schema.is_classification else ("mse", ", mae or huber")
-    settings = chosen.model_dump()
-    if settings["name"] == "auto":
-        settings["name"] = fitting
-    if (settings["name"] == "cross_entropy") != data.schema.is_classification:
-        target = f"the target {data.schema.target!r} {'has classes' if data.schema.is_classification else 'is numeric'}"
-        raise ModelError(f"loss: got {chosen.name!r}; {target}, choose {fitting}{others}")
-    weights: dict[str, Any] = {} if data.class_weights is None else {"weight": data.class_weights}
-    return build_loss(**settings, **weights)
 
 
 def build_trainer(

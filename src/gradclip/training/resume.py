@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gradclip.config.identity import fingerprint
+from gradclip.config.overrides import is_of_tracking, setting_of
 from gradclip.config.schema import TrainConfig
 from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
@@ -27,7 +28,7 @@ def check_overrides(overrides: Sequence[str]) -> None:
         ConfigError: there is another setting.
     """
     for override in overrides:
-        if not override.lstrip("+~").startswith(("resume=", "tracking=", "tracking.")):
+        if setting_of(override) != "resume" and not is_of_tracking(override):
             raise ConfigError(f"resume: got {override} too; a run keeps its settings, only tracking can be set")
 
 

@@ -1,7 +1,8 @@
-"""Ranges of a clipper's numbers, declared beside their types: ``value: Annotated[float | Tensor, POSITIVE]``.
+"""Ranges of the numbers that users give, with one wording of the errors.
 
-The constructor checks the ranges, and the settings under ``conf/clip`` are derived from them. This module does not
-import torch, so settings can be checked without it.
+A clipper declares its ranges beside the types of its fields: ``value: Annotated[float | Tensor, POSITIVE]``. Its
+constructor checks them, and the settings under ``conf/clip`` are derived from them. This module does not import torch,
+so settings can be checked without it.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,6 @@ from numbers import Real
 from typing import Any
 
 from gradclip.errors import ClippingError, GradclipError
-from gradclip.formatting import as_float
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Range:
         above_low: whether the lower bound itself is excluded.
         below_high: whether the upper bound itself is excluded.
         whole: whether only whole numbers are allowed.
+        multiple_of: the number of which only multiples are allowed, in a range of whole numbers.
         infinite: whether a config may set infinity. A constructor allows it wherever the bounds do.
 
     Example:
@@ -35,6 +36,7 @@ class Range:
     above_low: bool = False
     below_high: bool = False
     whole: bool = False
+    multiple_of: int = 1
     infinite: bool = False
 
     def check(self, name: str, value: object, error: type[GradclipError] = ClippingError) -> Any:
@@ -77,11 +79,12 @@ class Range:
     def _contains(self, value: float) -> bool:
         high_enough = value > self.low if self.above_low else value >= self.low
         low_enough = value < self.high if self.below_high else value <= self.high
-        return high_enough and low_enough and (not self.whole or value.is_integer())
+        return high_enough and low_enough and (not self.whole or value % self.multiple_of == 0)
 
     def __str__(self) -> str:
         if self.whole:
-            return f"a whole number from {self.low:.0f} " + (f"to {self.high:.0f}" if isfinite(self.high) else "on")
+            kind = "whole number" if self.multiple_of == 1 else f"multiple of {self.multiple_of}"
+            return f"a {kind} from {self.low:.0f} to {self.high:.0f}"
         if not (self.above_low or self.below_high):
             return f"a number from {self.low:g} to {self.high:g}"
         lower = f"above {self.low:g}" if self.above_low else f"of at least {self.low:g}"
@@ -90,12 +93,26 @@ class Range:
         return f"a number {' and '.join(ends)}"
 
 
+def counts_from(low: int, multiple_of: int = 1) -> Range:
+    """Return the range of the whole numbers from a lower bound up to the largest that torch counts with."""
+    return Range(low, 2**31 - 1, whole=True, multiple_of=multiple_of)
+
+
 LARGEST = 3.4e38  # just below the largest float32
 POSITIVE = Range(low=0, above_low=True)
 AT_LEAST_1 = Range(low=1, infinite=True)
 AT_MOST_0 = Range(high=0)
-DECAY_RATE = Range(low=0, high=1, below_high=True)  # fraction of an old average that is kept at each step
+FRACTION_OR_ZERO = Range(low=0, high=1, below_high=True)
+DECAY_RATE = FRACTION_OR_ZERO  # fraction of an old average that is kept at each step
 PERCENTILE = Range(low=0, high=100)
-COUNT = Range(low=1, high=2**31 - 1, whole=True)
-COUNT_OR_ZERO = Range(low=0, high=2**31 - 1, whole=True)
+COUNT = counts_from(1)
+COUNT_OR_ZERO = counts_from(0)
 FIXED = "fixed"  # marks a number that selects the computation or the size of the state: all stacked replicas share it
+
+
+def as_float(value: Any) -> float:
+    """Return a number as a float; infinity for an integer too large for a float."""
+    try:
+        return float(value)
+    except OverflowError:
+        return inf if value > 0 else -inf
