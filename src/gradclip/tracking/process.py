@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from gradclip.errors import STOP_SIGNALS, TrackingError
 from gradclip.tracking.calls import RunAddress, files_of_end, numbers_of_end
 from gradclip.tracking.child_process import ChildProcess
-from gradclip.tracking.operations import Delivery, Operations, delivery_of
+from gradclip.tracking.operations import WRITES, Operations
 from gradclip.tracking.records import BegunRun, Call, RunEnd, RunStart, Store
 
 P = ParamSpec("P")
@@ -137,7 +137,7 @@ def _spool(writes: Sequence[Call]) -> int:
 
     spool = Spool(Path(writes[0].folder))
     for call in writes:
-        if delivery_of(call.operation) is Delivery.WRITE:
+        if call.operation in WRITES:
             spool.add(call._replace(run_id=spool.id_of(call.run_id)))
     return len(spool)
 

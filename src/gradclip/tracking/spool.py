@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from gradclip import keys
 from gradclip.errors import RefusedWriteError, TrackingError, first_line
 from gradclip.tracking.files import read_note, sync_to_disk, whole_file
-from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of, named_arguments
+from gradclip.tracking.operations import WRITES, Operations, argument_types, named_arguments
 from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store
 from gradclip.tracking.signature import is_signed, sign, write_run_note
 
@@ -198,13 +198,13 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
     """Decode a write of a run in a folder from plain data, and check each argument.
 
     Raises:
-        KeyError: a part is missing, or there is no such operation.
-        ValueError: an argument is invalid.
+        KeyError: a part is missing.
+        ValueError: an argument is invalid, or there is no such write.
     """
     if line.get("version") != VERSION:
         raise ValueError("another version of gradclip wrote it, and must send it")
     operation = line["operation"]
-    if delivery_of(operation) is not Delivery.WRITE:
+    if operation not in WRITES:
         raise ValueError(f"{operation!r} is never spooled")
     types, arguments = argument_types(operation), _object(line["arguments"])
     if unknown := arguments.keys() - types.keys():

@@ -14,7 +14,7 @@ from gradclip.tracking.backend.deadline import seconds_for, within
 from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.calls import RunAddress
-from gradclip.tracking.operations import Delivery, Operations, delivery_of, named_arguments, needs_run
+from gradclip.tracking.operations import WRITES, Operations, named_arguments, needs_run
 from gradclip.tracking.records import BegunRun, Call, Store
 from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
@@ -92,7 +92,7 @@ def deliver(call: Call) -> int:
         TrackingError: the store refuses the write for good, or the spool cannot be written either.
     """
     spool, call = spool_of(call.folder), call._replace(run_id=store_id(call))
-    if delivery_of(call.operation) is Delivery.LOCAL:
+    if call.operation not in WRITES:
         write_once(call)
     elif spool.path.exists():
         _spool(call, spool)
