@@ -138,7 +138,8 @@ class Spool:
 
 def _append(path: Path, line: str) -> None:
     """Append a line, after removing an incomplete one that a power loss left."""
-    is_new, whole = not path.exists(), _size_of_whole_lines(path)
+    is_new = not path.exists()
+    whole = 0 if is_new else path.read_bytes().rfind(b"\n") + 1
     try:
         with path.open("ab") as file:
             file.truncate(whole)
@@ -151,18 +152,6 @@ def _append(path: Path, line: str) -> None:
         raise
     if is_new:
         sync_to_disk(path.parent)
-
-
-def _size_of_whole_lines(path: Path) -> int:
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 1, 0))
-        if file.read() in {b"\n", b""}:
-            return size
-        file.seek(0)
-        return file.read().rfind(b"\n") + 1
 
 
 def _object(value: Any) -> dict[str, Any]:
