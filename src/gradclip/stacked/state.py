@@ -11,6 +11,7 @@ from torch import Tensor
 from gradclip.stacked.varying import SettingPath, flatten_settings, may_vary
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,19 @@ class TensorOptions:
             yield
         finally:
             torch.set_default_dtype(previous)
+
+
+def distinct(objects: Sequence[T]) -> tuple[list[T], Tensor]:
+    """Return the distinct objects, compared by identity, and the index of each object among them, ``[objects]``.
+
+    Example:
+        >>> shared, own = object(), object()
+        >>> distinct([shared, own, shared])[1]
+        tensor([0, 1, 0])
+    """
+    unique = {id(one): one for one in objects}
+    index = {key: number for number, key in enumerate(unique)}
+    return list(unique.values()), torch.tensor([index[id(one)] for one in objects])
 
 
 def varying_values(settings: Sequence[Mapping[str, Any]], options: TensorOptions) -> dict[SettingPath, Tensor]:
