@@ -185,9 +185,7 @@ def _exit_with_parent() -> None:
 
 def _perform(module: str, function: str, *arguments: Any) -> Any:
     """Call a function of a module in ``backend``; importing that loads MLflow, so only the tracking process does."""
-    name = f"gradclip.tracking.backend.{module}"
-    load_module(name)
-    return getattr(sys.modules[name], function)(*arguments)
+    return getattr(load_module(f"gradclip.tracking.backend.{module}"), function)(*arguments)
 
 
 def _begin(module: str, function: str, *arguments: Any) -> Any:
@@ -195,19 +193,20 @@ def _begin(module: str, function: str, *arguments: Any) -> Any:
     return _perform(module, function, *arguments, _is_replacement)
 
 
-def load_module(name: str) -> None:
-    """Import a module and its dependencies with garbage collection disabled, unless it is loaded already.
+def load_module(name: str) -> ModuleType:
+    """Return a module; import it and its dependencies with garbage collection disabled, unless it is loaded already.
 
     Modules are never garbage, but the collector traverses them repeatedly. This takes 10 to 20% of the loading time,
     some time during training, and a second at exit.
     """
     if name in sys.modules:
-        return
+        return sys.modules[name]
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        import_module(name)
+        module = import_module(name)
         gc.freeze()
+        return module
     finally:
         if was_enabled:
             gc.enable()
