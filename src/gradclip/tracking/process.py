@@ -38,8 +38,8 @@ def ask(
     Args:
         store: the store.
         operation: a method of :class:`~gradclip.tracking.operations.Operations`.
-        *args: its positional arguments.
-        **kwargs: its keyword arguments.
+        *args: its arguments.
+        **kwargs: must be empty; mypy needs the parameter to check the arguments.
 
     Returns:
         A future of the operation's result, or of its :class:`~gradclip.errors.TrackingError`.
@@ -49,7 +49,8 @@ def ask(
         >>> result_of(ask(store, Operations.is_read_only))
         True
     """
-    return _submit(_perform, "delivery", "query", store, operation.__name__, args, kwargs)
+    assert not kwargs
+    return _submit(_perform, "delivery", "query", store, operation.__name__, *args)
 
 
 def begin_run(call: Call) -> "Future[BegunRun]":

@@ -1,7 +1,6 @@
 """Delivery of writes to the store: retry for a while, then spool. Runs in the tracking process."""
 
 import time
-from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -31,14 +30,13 @@ def spool_of(folder: str) -> Spool:
     return Spool(Path(folder))
 
 
-def query(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def query(store: Store, operation: str, *args: Any) -> Any:
     """Perform an operation without retries; opening a store spends the retry budget of the writes that wait for it.
 
     Args:
         store: the store.
         operation: name of the operation.
-        args: its arguments.
-        kwargs: its keyword arguments.
+        *args: its arguments.
 
     Raises:
         TrackingError: the store refuses the operation, or does not answer.
@@ -46,7 +44,7 @@ def query(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str
     if operation == OPEN:
         return _write_within_budget(Call(store, OPEN, "", (), ""))
     try:
-        return getattr(backend_of(store), operation)(*args, **kwargs)
+        return getattr(backend_of(store), operation)(*args)
     except STORE_ERRORS as error:
         raise failure(store, operation, error) from error
 
