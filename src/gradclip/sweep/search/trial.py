@@ -35,6 +35,11 @@ class Trial:
     seeds: int
 
     @property
+    def overrides(self) -> list[str]:
+        """The searched settings as overrides."""
+        return [f"{name}={value}" for name, value in self.values.items()]
+
+    @property
     def state(self) -> State:
         """Whether it ran over all seeds, was dropped after some, diverged or failed."""
         if any(job.error for job in self.jobs):
