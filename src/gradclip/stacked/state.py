@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from gradclip.norms.tensors import wide_type
 from gradclip.stacked.varying import SettingPath, flatten_settings, may_vary
 
 K = TypeVar("K", bound=Hashable)
@@ -24,7 +25,7 @@ class TensorOptions:
     @property
     def wide(self) -> torch.dtype:
         """The widest floating-point dtype of the device, in which sums and norms are computed."""
-        return torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        return wide_type(torch.empty(0, device=self.device))
 
     def convert(self, tensor: Tensor) -> Tensor:
         """Move a tensor to the device, and cast it to the dtype if it is a floating-point tensor."""
