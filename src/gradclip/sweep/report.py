@@ -80,15 +80,7 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
             _print_places(folder, jobs, address)
             if failed:
                 errors.append(f"{failed} of {len(jobs)} jobs failed; the table says why")
-            for error in errors:
-                print(f"error: {error}", file=sys.stderr)
-            if stop:
-                done = sum(not job.error for job in jobs)
-                how = "To continue, repeat the command with skip_finished=true"
-                print(f"Stopped: {done} of {len(jobs)} jobs are done. {how}")
-                raise SystemExit(128 + stop)
-            if errors:
-                raise SystemExit(1)
+            _exit(jobs, errors, stop)
 
 
 def _write_tables(folder: Path, jobs: Sequence[JobResult], search: Report | None) -> None:
@@ -130,6 +122,19 @@ def _print_places(folder: Path, jobs: Sequence[JobResult], address: str) -> None
         print(f"See it: {address}")
     if unsent := unsent_below(folder):
         print(unsent_message(unsent, folder))
+
+
+def _exit(jobs: Sequence[JobResult], errors: Sequence[str], stop: int | None) -> None:
+    """Print the errors, and exit with the code that shells expect if the multirun was stopped or something failed."""
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    if stop:
+        done = sum(not job.error for job in jobs)
+        how = "To continue, repeat the command with skip_finished=true"
+        print(f"Stopped: {done} of {len(jobs)} jobs are done. {how}")
+        raise SystemExit(128 + stop)
+    if errors:
+        raise SystemExit(1)
 
 
 @contextmanager
