@@ -30,11 +30,10 @@ class SearchSweeper(Sweeper):  # type: ignore[misc]  # Hydra is not typed
         """Run the search that the overrides describe.
 
         Raises:
-            ConfigError: a range or a setting of the search is invalid.
+            ConfigError: a range or a setting of the search is invalid, or Optuna is not installed.
         """
-        from gradclip.sweep.search.run import check_installed, run_search
+        from gradclip.sweep.search.run import run_search
 
-        check_installed()
         loader = self.hydra_context.config_loader
         run_search(
             OverridesParser.create(config_loader=loader).parse_overrides(list(arguments)),

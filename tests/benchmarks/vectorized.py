@@ -119,7 +119,7 @@ def where_time_goes(folder: Path, total: float) -> None:
 
     replicas = make_replicas(configs)
     runs, done = ReplicaRuns(points=100, keep_all=False, lock=Path(parent.folder, MAIN_LOCK)), dict[int, Result]()
-    runs.begin((job, replica.data) for job, replica in zip(jobs, replicas, strict=True))
+    runs.begin([(job, replica.data) for job, replica in zip(jobs, replicas, strict=True)])
     training = StackedTraining(replicas, CPU)
     timed("training, while the store begins the runs", lambda: done.update(chain.from_iterable(training.run())))
     timed("files of telemetry, while the store ends the runs", lambda: runs.end(done.items(), now()))

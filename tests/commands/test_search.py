@@ -26,9 +26,9 @@ def test_a_real_search_survives_divergence_prunes_and_can_be_repeated(
     (path,) = set(store_folder.glob(REPORTS)) - searched
     report = read_report(path.parents[1])
     states = [trial.state for trial in report.trials]
-    assert {"complete", "pruned", "diverged"} == set(states)
+    assert {"finished", "dropped", "diverged"} == set(states)
     assert all(trial.state == "diverged" for trial in report.trials if trial.values["clip"] == "none")
-    counts = ", ".join(f"{states.count(state)} {state}" for state in ("complete", "diverged", "pruned"))
+    counts = ", ".join(f"{states.count(state)} {state}" for state in ("diverged", "dropped", "finished"))
     assert f"5 settings: {counts}" in done.stdout
 
     children = [*runs("params.seed = '171'"), *runs("params.seed = '172'")]

@@ -10,7 +10,14 @@ from gradclip import keys
 from gradclip.config.composition import compose_config
 from gradclip.config.paths import CONFIG_FOLDER
 from gradclip.errors import ConfigError
-from gradclip.sweep.multirun import check_earlier, for_multirun, launcher_classes, parent_of, remove_results
+from gradclip.sweep.multirun import (
+    check_earlier,
+    close_parent,
+    for_multirun,
+    launcher_classes,
+    parent_of,
+    remove_results,
+)
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import ask_to_stop, stopped_by
 from gradclip.tracking.files import write_note
@@ -90,3 +97,10 @@ def test_a_repeated_multirun_is_not_stopped_by_an_earlier_request_and_does_not_r
     assert stopped_by(tmp_path) is None
     assert [job.error for job in read_results(tmp_path)] == ["it left no result"]
     assert (tmp_path / "1" / "run.json").exists()
+
+
+def test_a_multirun_with_no_write_in_the_spool_of_a_job_has_no_parent_run_to_close(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / SPOOL_FILE).touch()  # as a full disk leaves it
+    close_parent(tmp_path, "KILLED")
+    assert not (tmp_path / SPOOL_FILE).exists()

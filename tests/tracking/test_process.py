@@ -27,7 +27,7 @@ END = RunEnd({}, {}, {}, 9, 9)
 TELEMETRY = """
 from gradclip.tracking.process import _perform
 from gradclip.tracking.records import Store
-assert _perform("delivery", "query", Store("http://127.0.0.1:1", "", ""), "is_read_only", (), {}) is False
+assert _perform("delivery", "query", Store("http://127.0.0.1:1", "", ""), "is_read_only") is False
 from mlflow.telemetry.client import get_telemetry_client
 print(get_telemetry_client())
 """

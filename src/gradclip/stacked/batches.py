@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import ShuffledBatchSampler
-from gradclip.stacked.state import TensorOptions
+from gradclip.stacked.state import TensorOptions, distinct
 
 
 class Batch(NamedTuple):
@@ -73,12 +73,11 @@ class StoredBatches(StackedBatches):
 
     def __init__(self, loaders: Sequence[Any], data_of: Tensor, options: TensorOptions) -> None:
         super().__init__(loaders, data_of, options)
-        datasets: dict[int, Any] = {id(loader.dataset): loader.dataset for loader in loaders}
-        sizes = torch.tensor([len(dataset) for dataset in datasets.values()])
-        parts = [dataset[torch.arange(len(dataset))] for dataset in datasets.values()]
-        starts = dict(zip(datasets, (sizes.cumsum(0) - sizes).tolist(), strict=True))
+        datasets, dataset_of = distinct([loader.dataset for loader in loaders])
+        sizes = torch.tensor([len(dataset) for dataset in datasets])
+        parts = [dataset[torch.arange(len(dataset))] for dataset in datasets]
         self._examples = tuple(options.convert(torch.cat(part)) for part in zip(*parts, strict=True))  # as one table
-        self._first_row = torch.tensor([starts[id(loader.dataset)] for loader in loaders])  # by data set
+        self._first_row = (sizes.cumsum(0) - sizes)[dataset_of]  # by data set
 
     def _read_order(self) -> None:
         orders = torch.stack([loader.sampler.order() for loader in self._loaders])
@@ -131,10 +130,8 @@ class GeneratedBatches(StackedBatches):
 
 def stack_batches(data: Sequence[TrainingData], options: TensorOptions) -> StackedBatches:
     """Return the training batches of all replicas, given the data set of each; replicas may share one."""
-    data_sets = {id(data_set): data_set for data_set in data}
-    index_by_id = {key: index for index, key in enumerate(data_sets)}
-    loaders: list[Any] = [data_set.train_dataloader() for data_set in data_sets.values()]  # samplers have epochs
-    data_of = torch.tensor([index_by_id[id(data_set)] for data_set in data])
+    data_sets, data_of = distinct(data)
+    loaders: list[Any] = [data_set.train_dataloader() for data_set in data_sets]  # samplers have epochs
     are_stored = isinstance(loaders[0].sampler, ShuffledBatchSampler)
     return (StoredBatches if are_stored else GeneratedBatches)(loaders, data_of, options)
 

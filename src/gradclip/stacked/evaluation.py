@@ -15,7 +15,7 @@ from gradclip.data.sequences import GeneratedSequences
 from gradclip.scores import Split
 from gradclip.stacked.graphs import GraphedFunction
 from gradclip.stacked.network import StackedNetwork
-from gradclip.stacked.state import TrainState
+from gradclip.stacked.state import TrainState, distinct
 from gradclip.training.outcome import Curves
 
 Examples = tuple[Tensor, ...]  # inputs and targets
@@ -35,11 +35,11 @@ class StackedEvaluator:
 
     def __init__(self, data: Sequence[TrainingData], network: StackedNetwork, epochs: int) -> None:
         self.network = network
-        unique = {id(data_set): data_set for data_set in data}
-        loaders_of = {key: data_set.val_dataloader() for key, data_set in unique.items()}
+        data_sets, data_of = distinct(data)
+        loaders = [data_set.val_dataloader() for data_set in data_sets]
         self._examples: dict[Split, dict[Hashable, _SharedExamples]] = {split: {} for split in data[0].splits}
-        for replica, data_set in enumerate(data):
-            for split, loader in zip(data_set.splits, loaders_of[id(data_set)], strict=True):
+        for replica, index in enumerate(data_of.tolist()):
+            for split, loader in zip(data[replica].splits, loaders[index], strict=True):
                 shared = self._examples[split].setdefault(_examples_key(loader), _SharedExamples(loader, network))
                 shared.replicas.append(replica)
         self._score_factors = np.array([one.score_scale.score.unscaling_factor(one.target_scale) for one in data])

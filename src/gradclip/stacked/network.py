@@ -14,7 +14,7 @@ from gradclip.errors import StackingError, first_line
 from gradclip.models.module import SupervisedModule
 from gradclip.models.unrolling import Unrolling, can_unroll
 from gradclip.stacked.batches import Batch
-from gradclip.stacked.state import TensorOptions, TrainState
+from gradclip.stacked.state import TensorOptions, TrainState, distinct
 from gradclip.telemetry.hidden_states import RecurrentLayer
 
 OnState = Callable[[RecurrentLayer, Tensor], Tensor]  # called with a hidden state; returns its replacement
@@ -44,11 +44,8 @@ class StackedNetwork:
         self.names = tuple(trained)
         self.shapes = [parameter.shape for parameter in trained.values()]
         self.sizes = [parameter.numel() for parameter in trained.values()]
-        unique = {id(network): network for network in networks}
-        row = {key: number for number, key in enumerate(unique)}
-        self._networks = list(unique.values())
+        self._networks, self._network_index = distinct(networks)
         self._tensors = [_named_tensors(network) for network in self._networks]
-        self._network_index = torch.tensor([row[id(network)] for network in networks])  # by replica
         self._on_state: OnState | None = None
         self._unroll_recurrent_layers()
 

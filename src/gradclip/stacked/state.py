@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from gradclip.norms.tensors import wide_type
 from gradclip.stacked.varying import SettingPath, flatten_settings, may_vary
 
 K = TypeVar("K", bound=Hashable)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ class TensorOptions:
     @property
     def wide(self) -> torch.dtype:
         """The widest floating-point dtype of the device, in which sums and norms are computed."""
-        return torch.float32 if self.device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+        return wide_type(torch.empty(0, device=self.device))
 
     def convert(self, tensor: Tensor) -> Tensor:
         """Move a tensor to the device, and cast it to the dtype if it is a floating-point tensor."""
@@ -38,6 +40,19 @@ class TensorOptions:
             yield
         finally:
             torch.set_default_dtype(previous)
+
+
+def distinct(objects: Sequence[T]) -> tuple[list[T], Tensor]:
+    """Return the distinct objects, compared by identity, and the index of each object among them, ``[objects]``.
+
+    Example:
+        >>> shared, own = object(), object()
+        >>> distinct([shared, own, shared])[1]
+        tensor([0, 1, 0])
+    """
+    unique = {id(one): one for one in objects}
+    index = {key: number for number, key in enumerate(unique)}
+    return list(unique.values()), torch.tensor([index[id(one)] for one in objects])
 
 
 def varying_values(settings: Sequence[Mapping[str, Any]], options: TensorOptions) -> dict[SettingPath, Tensor]:

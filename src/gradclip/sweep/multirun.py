@@ -121,11 +121,11 @@ def close_parent(folder: Path, status: str) -> None:
     if parent := find_parent(folder):
         end_parent(parent, status)
         return
-    first_job = next(folder.glob(f"*/{SPOOL_FILE}"), None)
     spool = Spool(folder)
-    if first_job is not None and not spool.path.exists():
+    jobs = [] if spool.path.exists() else [Spool(path.parent) for path in folder.glob(f"*/{SPOOL_FILE}")]
+    if first_job := next(filter(len, jobs), None):  # the spool of a job that began on a full disk is empty
         with disk_errors(folder):
-            store, created = Spool(first_job.parent).calls()[0].store, parent_of(folder)
+            store, created = first_job.calls()[0].store, parent_of(folder)
             create = (created.name, created.tags, None, None)
             spool.add(Call(store, Operations.create_run.__name__, "", create, str(folder)))
             for call in _last_calls(RunAddress(store, "", str(folder)), status):

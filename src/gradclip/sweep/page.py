@@ -76,7 +76,7 @@ def _figure(artifacts: Path, name: str) -> str:
 def answer_of_search(report: Report, folder: Path) -> Answer:
     """Return the result of a search."""
     best = best_trial(report.trials)
-    settings = " ".join(f"{name}={value}" for name, value in best.values.items()) if best else ""
+    settings = " ".join(best.overrides) if best else ""
     table = search_table(report.trials, MAX_ROWS)
     scores = best.scores if best else {}
     return Answer(best_lines(report), table, _figure(folder / SEARCH_FOLDER, FIGURE), settings, scores)

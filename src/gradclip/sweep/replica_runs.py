@@ -66,17 +66,20 @@ class ReplicaRuns:
         self._worst: FinishedReplica | None = None
         self._datasets: dict[tuple[Store, str], Future[Sequence[DatasetDescription]]] = {}
 
-    def begin(self, trainings: Iterable[tuple[Job, TrainingData]]) -> None:
+    def begin(self, trainings: Sequence[tuple[Job, TrainingData]]) -> None:
         """Create the runs of replicas that start, from their jobs and data."""
+        self._begun.update((job.number, (job, None)) for job, _ in trainings)  # no job is lost if a run fails to begin
         for some in _batches(trainings):
+            runs: dict[int, tuple[Job, TrackedRun | None]] = {}
             begun = []
             for job, data in some:
                 run = make_run(job, self.lock) if job.config.tracking.uri else None
-                self._begun[job.number] = job, run
+                runs[job.number] = job, run
                 remove_results(job.folder)
                 if run is not None:
                     begun.append((run, describe_run(job, self._descriptions(run.store, job, data))))
             begin_together(begun)
+            self._begun |= runs
 
     def end(self, results: Iterable[tuple[int, Result]], end_time: int) -> None:
         """Write the files of replicas that ended at the same time, and complete their runs.

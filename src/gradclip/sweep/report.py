@@ -71,49 +71,70 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
         """Print the tables, store them with the parent run, and exit with code 1 if a job failed."""
         folder = Path(config.hydra.sweep.dir)
         with standard_output(), _exit_on_errors(folder):
-            self._report(folder, config)
+            jobs, search, stop = read_results(folder), read_report(folder), stopped_by(folder)
+            failed = sum(job.outcome == "failed" for job in jobs)
+            _write_tables(folder, jobs, search)
+            errors = [describe(run.error) for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
+            status = "KILLED" if stop else "FAILED" if failed else "FINISHED"
+            address = _end_parent_run(folder, jobs, search, config, status, errors)
+            _print_places(folder, jobs, address)
+            if failed:
+                errors.append(f"{failed} of {len(jobs)} jobs failed; the table says why")
+            _exit(jobs, errors, stop)
 
-    def _report(self, folder: Path, config: DictConfig) -> None:
-        jobs = read_results(folder)
-        failed, stop = [job for job in jobs if job.outcome == "failed"], stopped_by(folder)
-        tables, search = [run_table(jobs), *success_tables(jobs)], read_report(folder)
-        if search is None:
-            print_tables([run_table(jobs, MAX_ROWS), *tables[1:]])
-        else:
-            print_report(search)
-        with failure_in_one_line(folder / TABLES_FILE):
-            write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
-        errors = [describe(run.error) for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
-        found, address = None, ""
-        if search is None:
-            with _error_in("the runs could not be compared", folder, errors):
-                found = compare_jobs(folder, jobs, config)
-        with _error_in("the runs could not be read", folder, errors), failure_in_one_line(folder / PAGE_FILE):
-            address = pages_of(folder)
-            write_page(folder, jobs, search, found)
-        with _error_in("the parent run could not be closed", folder, errors):
-            close_parent(folder, "KILLED" if stop else "FAILED" if failed else "FINISHED")
-        if any(job.is_stacked for job in jobs):
-            print_lines(ROUNDING_NOTE)
-        print(f"Files: {folder}")
-        for figure in (f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*", f"{SEARCH_FOLDER}/{FIGURE}.*"):
-            for path in folder.glob(figure):
-                print(f"Figure: {path}")
-        if address:
-            print(f"See it: {address}")
-        if unsent := unsent_below(folder):
-            print(unsent_message(unsent, folder))
-        if failed:
-            errors.append(f"{len(failed)} of {len(jobs)} jobs failed; the table says why")
-        for error in errors:
-            print(f"error: {error}", file=sys.stderr)
-        if stop:
-            done = sum(not job.error for job in jobs)
-            how = "To continue, repeat the command with skip_finished=true"
-            print(f"Stopped: {done} of {len(jobs)} jobs are done. {how}")
-            raise SystemExit(128 + stop)
-        if errors:
-            raise SystemExit(1)
+
+def _write_tables(folder: Path, jobs: Sequence[JobResult], search: Report | None) -> None:
+    """Write the tables of the jobs to the folder of the multirun, and print them or, after a search, its report."""
+    tables = [run_table(jobs), *success_tables(jobs)]
+    if search is None:
+        print_tables([run_table(jobs, MAX_ROWS), *tables[1:]])
+    else:
+        print_report(search)
+    with failure_in_one_line(folder / TABLES_FILE):
+        write_whole(folder / TABLES_FILE, "\n".join(map(to_markdown, tables)))
+
+
+def _end_parent_run(
+    folder: Path, jobs: Sequence[JobResult], search: Report | None, config: DictConfig, status: str, errors: list[str]
+) -> str:
+    """Compare the runs, write the page of the parent run and close it; return how to view the runs."""
+    found, address = None, ""
+    if search is None:
+        with _error_in("the runs could not be compared", folder, errors):
+            found = compare_jobs(folder, jobs, config)
+    with _error_in("the runs could not be read", folder, errors), failure_in_one_line(folder / PAGE_FILE):
+        address = pages_of(folder)
+        write_page(folder, jobs, search, found)
+    with _error_in("the parent run could not be closed", folder, errors):
+        close_parent(folder, status)
+    return address
+
+
+def _print_places(folder: Path, jobs: Sequence[JobResult], address: str) -> None:
+    """Print where the results are: files, figures, pages and, if the store has not accepted all writes, the spools."""
+    if any(job.is_stacked for job in jobs):
+        print_lines(ROUNDING_NOTE)
+    print(f"Files: {folder}")
+    for figure in (f"{keys.COMPARISON_FOLDER}/figures/{keys.COMPARISON_FIGURE}.*", f"{SEARCH_FOLDER}/{FIGURE}.*"):
+        for path in folder.glob(figure):
+            print(f"Figure: {path}")
+    if address:
+        print(f"See it: {address}")
+    if unsent := unsent_below(folder):
+        print(unsent_message(unsent, folder))
+
+
+def _exit(jobs: Sequence[JobResult], errors: Sequence[str], stop: int | None) -> None:
+    """Print the errors, and exit with the code that shells expect if the multirun was stopped or something failed."""
+    for error in errors:
+        print(f"error: {error}", file=sys.stderr)
+    if stop:
+        done = sum(not job.error for job in jobs)
+        how = "To continue, repeat the command with skip_finished=true"
+        print(f"Stopped: {done} of {len(jobs)} jobs are done. {how}")
+        raise SystemExit(128 + stop)
+    if errors:
+        raise SystemExit(1)
 
 
 @contextmanager
@@ -130,11 +151,7 @@ def _error_in(what: str, folder: Path, errors: list[str]) -> Iterator[None]:
 
 @contextmanager
 def _exit_on_errors(folder: Path) -> Iterator[None]:
-    """Exit with code 2 on a user error, of which Hydra would only warn.
-
-    Args:
-        folder: folder of the multirun.
-    """
+    """Exit with code 2 on a user error, of which Hydra would only warn."""
     try:
         with disk_errors(folder):
             yield
@@ -145,7 +162,7 @@ def _exit_on_errors(folder: Path) -> Iterator[None]:
         raise SystemExit(2) from error
 
 
-def write_page(folder: Path, jobs: Sequence[JobResult], search: "Report | None", found: "Comparison | None") -> None:
+def write_page(folder: Path, jobs: Sequence[JobResult], search: Report | None, found: "Comparison | None") -> None:
     """Write the page of the parent run to the folder of the multirun.
 
     Args:

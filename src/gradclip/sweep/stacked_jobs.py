@@ -62,7 +62,6 @@ def _train_group(jobs: Sequence[Job], runs: ReplicaRuns, bar: Any) -> dict[int, 
         return dict.fromkeys((job.number for job in jobs), str(error))
     except USER_ERRORS:
         return dict.fromkeys((job.number for job in jobs), "")  # each job will report the error when it runs alone
-    runs.begin((job, replica.data) for job, replica in zip(jobs, training.replicas, strict=True))
     _train(training, jobs, runs)
     return {}
 
@@ -81,9 +80,10 @@ def _stack(jobs: Sequence[Job], multirun: Path, bar: Any) -> StackedTraining:
 
 
 def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) -> None:
-    """Train, and write each run when its training ends; an error does not stop the other groups."""
+    """Train, and write each run from its beginning to its end; an error does not stop the other groups."""
     try:
         with disk_errors(jobs[0].folder.parent), memory_errors("hydra.launcher.replicas"):
+            runs.begin([(job, replica.data) for job, replica in zip(jobs, training.replicas, strict=True)])
             for ended in training.run():
                 runs.end(((jobs[index].number, result) for index, result in ended), training.end_time)
     except Interrupted as stop:

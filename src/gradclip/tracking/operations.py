@@ -1,15 +1,14 @@
-"""All operations on a store: their arguments, and how each reaches the store.
+"""All operations on a store: their arguments, in one class for each way of reaching the store.
 
-:class:`Operations` is the interface between the training process and the tracking process. Callers name an operation
-by its method, such as ``Operations.write_points``, so a type checker catches a wrong name or argument.
+:class:`Operations`, all of them, is the interface between the training process and the tracking process. Callers name
+an operation by its method, such as ``Operations.write_points``, so a type checker catches a wrong name or argument.
 :class:`gradclip.tracking.backend.operations.Backend` implements the methods with MLflow.
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from enum import Enum, auto
+from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import TypeAdapter
 
@@ -20,64 +19,31 @@ if TYPE_CHECKING:
 
     from gradclip.tracking.stored_runs import Curve, Selection, StoredRun
 
-Method = TypeVar("Method", bound=Callable[..., Any])
 
+class QueryOperations(Protocol):
+    """Operations that are performed once, while the caller waits for the answer."""
 
-class Delivery(Enum):
-    """The way in which an operation reaches the store."""
-
-    QUERY = auto()  # performed once; the caller waits for the answer
-    WRITE = auto()  # retried for a while, then spooled beside the run
-    LOCAL = auto()  # needs no store; performed once, after all earlier writes are stored or spooled
-
-
-def _delivered(delivery: Delivery) -> Callable[[Method], Method]:
-    def mark(method: Method) -> Method:
-        method.delivery = delivery  # type: ignore[attr-defined]
-        return method
-
-    return mark
-
-
-query, write, local = (_delivered(delivery) for delivery in Delivery)
-
-
-class Operations(Protocol):
-    """Interface to a store.
-
-    Every write can be repeated without harm: an existing point, parameter, tag or file stays as it is, and a run is
-    recognized by its creation tag.
-    """
-
-    @query
     def open(self) -> str:
         """Create store and experiment if needed, close runs whose process is gone and return the experiment's id."""
 
-    @query
     def check_readable(self) -> None:
         """Raise an error if the store does not exist; MLflow would create it."""
 
-    @query
     def is_read_only(self) -> bool:
         """Return whether the store is read-only."""
 
-    @query
     def describe_datasets(self, datasets: Sequence[Dataset]) -> Sequence[DatasetDescription]:
         """Describe data sets as MLflow does, by digest, schema and profile; needs no store."""
 
-    @query
     def select_runs(self, selector: str | Sequence[str] | None) -> "Selection":
         """Find training runs by filter, experiment, run id, parent id or ids; None selects the newest multirun."""
 
-    @query
     def newest_runs(self, count: int) -> "list[StoredRun]":
         """Return the experiment's last training runs that have ended, newest first."""
 
-    @query
     def read_run(self, run_id: str) -> "StoredRun":
         """Return one run."""
 
-    @query
     def read_curves(self, run_ids: Sequence[str], key: str, max_points: int) -> "dict[str, Curve]":
         """Return the history of a metric in each run that has it, thinned evenly to ``max_points``.
 
@@ -87,7 +53,6 @@ class Operations(Protocol):
             max_points: maximum number of points of each curve.
         """
 
-    @query
     def read_file(self, run_id: str, name: str, folder: str) -> "Path | None":
         """Download an artifact into a folder and return its path, or None if it does not exist.
 
@@ -97,19 +62,23 @@ class Operations(Protocol):
             folder: folder to write to.
         """
 
-    @query
     def read_model(self, run_id: str, folder: str) -> "Path | None":
         """Download the files that a stored model's predictor reads; return their folder, or None without a model."""
 
-    @query
     def find_stopped_run(self, run_id: str) -> StoppedRun:
         """Find a run to resume: by its id, or by ``last``, the last one that was stopped on this machine."""
 
-    @query
     def find_finished_run(self, fingerprint: str) -> "StoredRun | None":
         """Find the last finished run with the same settings."""
 
-    @write
+
+class WriteOperations(Protocol):
+    """Operations that are retried for a while, and then spooled beside the run.
+
+    Every write can be repeated without harm: an existing point, parameter, tag or file stays as it is, and a run is
+    recognized by its creation tag.
+    """
+
     def create_run(
         self, name: str, tags: Mapping[str, str], parent: Parent | None, start: int | None, repeated: bool = False
     ) -> str:
@@ -123,19 +92,15 @@ class Operations(Protocol):
             repeated: whether an earlier attempt may have created it.
         """
 
-    @write
     def reopen_run(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Set a stopped run to RUNNING, owned by the process that its tags name."""
 
-    @write
     def write_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
         """Log the settings of a run."""
 
-    @write
     def write_points(self, run_id: str, points: Sequence[Point]) -> None:
         """Log metrics."""
 
-    @write
     def write_summary(self, run_id: str, metrics: Mapping[str, float], tags: Mapping[str, str], timestamp: int) -> None:
         """Log final metrics and tags.
 
@@ -146,11 +111,9 @@ class Operations(Protocol):
             timestamp: time in milliseconds since 1970.
         """
 
-    @write
     def write_datasets(self, run_id: str, datasets: Sequence[DatasetDescription]) -> None:
         """Log the data sets that a run reads."""
 
-    @write
     def write_files(self, run_id: str, folder: str, artifact_folder: str | None = None) -> None:
         """Store the content of a folder as artifacts.
 
@@ -160,11 +123,9 @@ class Operations(Protocol):
             artifact_folder: destination among the artifacts; None means their root.
         """
 
-    @write
     def write_run_files(self, run_id: str, folder: str) -> None:
         """Store figures, telemetry, explosion report and weights in a run's folder as artifacts."""
 
-    @write
     def write_text(self, run_id: str, text: str, name: str) -> None:
         """Store a text as an artifact.
 
@@ -174,11 +135,9 @@ class Operations(Protocol):
             name: path of the artifact.
         """
 
-    @write
     def write_model(self, run_id: str, files: ModelFiles) -> None:
         """Store a trained model."""
 
-    @write
     def end_run(self, run_id: str, status: str, end: int | None = None) -> None:
         """Set a run to FINISHED, FAILED or KILLED.
 
@@ -188,25 +147,22 @@ class Operations(Protocol):
             end: end time in milliseconds since 1970; None means now.
         """
 
-    @local
+
+class LocalOperations(Protocol):
+    """Operations that need no store, performed once, after all earlier writes are stored or spooled."""
+
     def keep_checkpoint(self, run_id: str, path: str) -> None:
         """Set the checkpoint from which the run resumes."""
 
-    @local
     def start_system_metrics(self, run_id: str) -> None:
         """Record CPU, memory and disk use, until the store fails once."""
 
 
-def delivery_of(operation: str) -> Delivery:
-    """Return how an operation reaches the store.
+class Operations(QueryOperations, WriteOperations, LocalOperations, Protocol):
+    """Interface to a store."""
 
-    Raises:
-        KeyError: there is no operation of that name.
-    """
-    delivery: Delivery | None = getattr(vars(Operations)[operation], "delivery", None)
-    if delivery is None:
-        raise KeyError(operation)
-    return delivery
+
+WRITES = frozenset(name for name in vars(WriteOperations) if not name.startswith("_"))  # names of all writes
 
 
 @cache

@@ -20,7 +20,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from gradclip.errors import STOP_SIGNALS, TrackingError
 from gradclip.tracking.calls import RunAddress, files_of_end, numbers_of_end
 from gradclip.tracking.child_process import ChildProcess
-from gradclip.tracking.operations import Delivery, Operations, delivery_of
+from gradclip.tracking.operations import WRITES, Operations
 from gradclip.tracking.records import BegunRun, Call, RunEnd, RunStart, Store
 
 P = ParamSpec("P")
@@ -38,8 +38,8 @@ def ask(
     Args:
         store: the store.
         operation: a method of :class:`~gradclip.tracking.operations.Operations`.
-        *args: its positional arguments.
-        **kwargs: its keyword arguments.
+        *args: its arguments.
+        **kwargs: must be empty; mypy needs the parameter to check the arguments.
 
     Returns:
         A future of the operation's result, or of its :class:`~gradclip.errors.TrackingError`.
@@ -49,7 +49,8 @@ def ask(
         >>> result_of(ask(store, Operations.is_read_only))
         True
     """
-    return _submit(_perform, "delivery", "query", store, operation.__name__, args, kwargs)
+    assert not kwargs
+    return _submit(_perform, "delivery", "query", store, operation.__name__, *args)
 
 
 def begin_run(call: Call) -> "Future[BegunRun]":
@@ -137,7 +138,7 @@ def _spool(writes: Sequence[Call]) -> int:
 
     spool = Spool(Path(writes[0].folder))
     for call in writes:
-        if delivery_of(call.operation) is Delivery.WRITE:
+        if call.operation in WRITES:
             spool.add(call._replace(run_id=spool.id_of(call.run_id)))
     return len(spool)
 
@@ -185,9 +186,7 @@ def _exit_with_parent() -> None:
 
 def _perform(module: str, function: str, *arguments: Any) -> Any:
     """Call a function of a module in ``backend``; importing that loads MLflow, so only the tracking process does."""
-    name = f"gradclip.tracking.backend.{module}"
-    load_module(name)
-    return getattr(sys.modules[name], function)(*arguments)
+    return getattr(load_module(f"gradclip.tracking.backend.{module}"), function)(*arguments)
 
 
 def _begin(module: str, function: str, *arguments: Any) -> Any:
@@ -195,19 +194,20 @@ def _begin(module: str, function: str, *arguments: Any) -> Any:
     return _perform(module, function, *arguments, _is_replacement)
 
 
-def load_module(name: str) -> None:
-    """Import a module and its dependencies with garbage collection disabled, unless it is loaded already.
+def load_module(name: str) -> ModuleType:
+    """Return a module; import it and its dependencies with garbage collection disabled, unless it is loaded already.
 
     Modules are never garbage, but the collector traverses them repeatedly. This takes 10 to 20% of the loading time,
     some time during training, and a second at exit.
     """
     if name in sys.modules:
-        return
+        return sys.modules[name]
     was_enabled = gc.isenabled()
     gc.disable()
     try:
-        import_module(name)
+        module = import_module(name)
         gc.freeze()
+        return module
     finally:
         if was_enabled:
             gc.enable()

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from gradclip import keys
 from gradclip.errors import RefusedWriteError, TrackingError, first_line
 from gradclip.tracking.files import read_note, sync_to_disk, whole_file
-from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of, named_arguments
+from gradclip.tracking.operations import WRITES, Operations, argument_types, named_arguments
 from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store
 from gradclip.tracking.signature import is_signed, sign, write_run_note
 
@@ -138,7 +138,8 @@ class Spool:
 
 def _append(path: Path, line: str) -> None:
     """Append a line, after removing an incomplete one that a power loss left."""
-    is_new, whole = not path.exists(), _size_of_whole_lines(path)
+    is_new = not path.exists()
+    whole = 0 if is_new else path.read_bytes().rfind(b"\n") + 1
     try:
         with path.open("ab") as file:
             file.truncate(whole)
@@ -151,18 +152,6 @@ def _append(path: Path, line: str) -> None:
         raise
     if is_new:
         sync_to_disk(path.parent)
-
-
-def _size_of_whole_lines(path: Path) -> int:
-    if not path.exists():
-        return 0
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(size - 1, 0))
-        if file.read() in {b"\n", b""}:
-            return size
-        file.seek(0)
-        return file.read().rfind(b"\n") + 1
 
 
 def _object(value: Any) -> dict[str, Any]:
@@ -198,13 +187,13 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
     """Decode a write of a run in a folder from plain data, and check each argument.
 
     Raises:
-        KeyError: a part is missing, or there is no such operation.
-        ValueError: an argument is invalid.
+        KeyError: a part is missing.
+        ValueError: an argument is invalid, or there is no such write.
     """
     if line.get("version") != VERSION:
         raise ValueError("another version of gradclip wrote it, and must send it")
     operation = line["operation"]
-    if delivery_of(operation) is not Delivery.WRITE:
+    if operation not in WRITES:
         raise ValueError(f"{operation!r} is never spooled")
     types, arguments = argument_types(operation), _object(line["arguments"])
     if unknown := arguments.keys() - types.keys():

@@ -79,7 +79,7 @@ def test_halving_gives_more_seeds_to_the_best_third_of_each_round():
     trials = find(problem, "x=range(9)", "seed=range(9)", trials=9, batch=9)
     assert [len(jobs) for jobs in problem.launches] == [9, 3 * 2, 6]
     assert sorted(len(trial.jobs) for trial in trials) == [1] * 6 + [3] * 2 + [9]
-    assert [trial.state for trial in in_order(trials)] == ["complete"] + ["pruned"] * 8
+    assert [trial.state for trial in in_order(trials)] == ["finished"] + ["dropped"] * 8
     assert best_trial(trials).values["x"] == min((trial.values["x"] for trial in trials), key=int)
 
 
@@ -87,7 +87,7 @@ def test_without_halving_every_trial_runs_all_seeds():
     problem = Problem(lambda x, _seed: x)
     trials = find(problem, "x=interval(0,1)", "seed=range(4)", trials=5, batch=5, reduction_factor=1)
     assert [len(jobs) for jobs in problem.launches] == [20]
-    assert {trial.state for trial in trials} == {"complete"}
+    assert {trial.state for trial in trials} == {"finished"}
 
 
 def test_the_search_avoids_settings_that_diverge():
@@ -103,7 +103,7 @@ def test_a_diverged_seed_counts_as_the_worst_seed():
     problem = Problem(lambda _x, seed: scores[seed])
     settings = {"trials": 1, "batch": 1, "reduction_factor": 1}
     (middle,) = find(problem, "x=1,2", "seed=range(3)", **settings)
-    assert (middle.average, middle.state, middle.range) == (5.0, "complete", (1.0, 5.0))
+    assert (middle.average, middle.state, middle.range) == (5.0, "finished", (1.0, 5.0))
     for over_seeds in ("mean", "worst"):
         (trial,) = find(problem, "x=1,2", "seed=range(3)", over_seeds=over_seeds, **settings)
         assert trial.state == "diverged"

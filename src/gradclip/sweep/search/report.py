@@ -45,9 +45,8 @@ class Report:
         if best is None:
             return ""
         launcher = [override for override in self.hydra if override.startswith("hydra/launcher")]
-        values = [f"{name}={value}" for name, value in best.values.items()]
         seed, many = f"seed={','.join(self.seeds)}", len(self.seeds) > 1
-        return train_command([*(launcher if many else []), *self.fixed, *values, seed], multirun=many)
+        return train_command([*(launcher if many else []), *self.fixed, *best.overrides, seed], multirun=many)
 
 
 def write_report(folder: Path, report: Report, figure_format: str = "png") -> None:
@@ -101,23 +100,22 @@ def search_table(trials: Sequence[Trial], max_rows: int | None = None) -> Table:
     on_test = (f"{trials[0].over_seeds} on test",) if any(len(trial.scores) > 1 for trial in trials) else ()
     columns = ("trial", *trials[0].values, "seeds", *scores, *on_test, "outcome", "reason")
     width = len(columns) if counts["failed"] else len(columns) - 1
-    rows = [_row(trial, [*_scores(trial)[: len(scores)], *[_test_score(trial) for _ in on_test]]) for trial in shown]
-    return Table(title, columns[:width], [row[:width] for row in rows])
-
-
-def _row(trial: Trial, scores: Sequence[str]) -> tuple[str, ...]:
-    reason = next((job.error for job in trial.jobs if job.error), "")
-    seeds = f"{len(trial.jobs)} of {trial.seeds}"
-    return (str(trial.number), *trial.values.values(), seeds, *scores, trial.state, reason)
+    rows = []
+    for trial in shown:
+        values = [*_scores(trial)[: len(scores)], *[_format(trial, trial.average_on("test")) for _ in on_test]]
+        reason = next((job.error for job in trial.jobs if job.error), "")
+        seeds = f"{len(trial.jobs)} of {trial.seeds}"
+        rows.append((str(trial.number), *trial.values.values(), seeds, *values, trial.state, reason)[:width])
+    return Table(title, columns[:width], rows)
 
 
 def _scores(trial: Trial) -> list[str]:
-    name = trial.measured.name if trial.measured else ""
-    return [format_score(name, score) for score in (trial.average, *trial.range)]
+    """Return the score over the seeds, the lowest and the highest."""
+    return [_format(trial, score) for score in (trial.average, *trial.range)]
 
 
-def _test_score(trial: Trial) -> str:
-    return format_score(trial.measured.name if trial.measured else "", trial.average_on("test"))
+def _format(trial: Trial, score: float) -> str:
+    return format_score(trial.measured.name if trial.measured else "", score)
 
 
 def best_lines(report: Report) -> list[str]:
@@ -125,10 +123,9 @@ def best_lines(report: Report) -> list[str]:
     best = best_trial(report.trials)
     if best is None:
         return ["Best: none; no setting has a finite score over all its seeds"]
-    settings = " ".join(f"{name}={value}" for name, value in best.values.items())
     score, lowest, highest = _scores(best)
     seeds = f"{best.over_seeds} of {best.seeds} seeds, {lowest} to {highest}" if best.seeds > 1 else "one seed"
-    on_test = f", {_test_score(best)} on the test rows" if len(best.scores) > 1 else ""
-    chosen = f"Best: {settings}; {metric_of([best])} {score} ({seeds}){on_test}"
+    on_test = f", {_format(best, best.average_on('test'))} on the test rows" if len(best.scores) > 1 else ""
+    chosen = f"Best: {' '.join(best.overrides)}; {metric_of([best])} {score} ({seeds}){on_test}"
     caveat = caveat_of(report.trials) if len(report.trials) > 1 else []
     return [chosen, *caveat, "Repeat it:", f"{CODE}{report.command}"]

@@ -30,16 +30,6 @@ if TYPE_CHECKING:
 Compose = Callable[[Sequence[str]], DictConfig]
 
 
-def check_installed() -> None:
-    """Check that Optuna is installed.
-
-    Raises:
-        ConfigError: Optuna is not installed.
-    """
-    if find_spec("optuna") is None:
-        raise ConfigError(f"hydra/sweeper=search: needs Optuna; {install_command('search')}")
-
-
 def run_search(
     overrides: Sequence[Override],
     settings: Mapping[str, Any],
@@ -57,8 +47,10 @@ def run_search(
         launcher: runs jobs.
 
     Raises:
-        ConfigError: a setting or a range is invalid.
+        ConfigError: a setting or a range is invalid, or Optuna is not installed.
     """
+    if find_spec("optuna") is None:
+        raise ConfigError(f"hydra/sweeper=search: needs Optuna; {install_command('search')}")
     from gradclip.sweep.search.report import Report, write_report
     from gradclip.sweep.search.search_settings import read_settings
     from gradclip.sweep.search.space import read_space
@@ -151,7 +143,7 @@ def _report_to_optuna(study: "optuna.Study", asked: "optuna.Trial", trial: "Tria
 
     if trial.state == "failed":
         study.tell(asked, state=TrialState.FAIL)
-    elif trial.state == "pruned":
+    elif trial.state == "dropped":
         asked.report(trial.loss, step=len(trial.jobs))
         study.tell(asked, state=TrialState.PRUNED)
     else:

@@ -4,13 +4,13 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
-from typing import Literal
+from typing import Literal, get_args
 
 from gradclip.formatting import chosen_on_test
 from gradclip.scores import Score, Split, score_named
 from gradclip.sweep.results import JobResult
 
-State = Literal["complete", "pruned", "diverged", "failed"]
+State = Literal["finished", "dropped", "diverged", "failed"]  # the best first
 OVER_SEEDS: dict[str, Callable[[Sequence[float]], float]] = {"median": median, "mean": fmean, "worst": max}
 
 
@@ -35,13 +35,18 @@ class Trial:
     seeds: int
 
     @property
+    def overrides(self) -> list[str]:
+        """The searched settings as overrides."""
+        return [f"{name}={value}" for name, value in self.values.items()]
+
+    @property
     def state(self) -> State:
-        """State of the trial."""
+        """Whether it ran over all seeds, was dropped after some, diverged or failed."""
         if any(job.error for job in self.jobs):
             return "failed"
         if math.isinf(self.loss):
             return "diverged"
-        return "complete" if len(self.jobs) == self.seeds else "pruned"
+        return "finished" if len(self.jobs) == self.seeds else "dropped"
 
     @property
     def split(self) -> Split:
@@ -95,13 +100,13 @@ class Trial:
 
 def best_trial(trials: Sequence[Trial]) -> Trial | None:
     """Return the best trial that ran over all seeds; None if there is none."""
-    complete = [trial for trial in trials if trial.state == "complete"]
-    return min(complete, key=lambda trial: trial.loss, default=None)
+    finished = [trial for trial in trials if trial.state == "finished"]
+    return min(finished, key=lambda trial: trial.loss, default=None)
 
 
 def in_order(trials: Sequence[Trial]) -> list[Trial]:
     """Return the trials with the best first: by state, number of seeds and loss."""
-    states = ("complete", "pruned", "diverged", "failed")
+    states = get_args(State)
     return sorted(trials, key=lambda trial: (states.index(trial.state), -len(trial.jobs), trial.loss))
 
 

@@ -94,14 +94,14 @@ def complete_runs(ends: Sequence[tuple[RunAddress, RunEnd]]) -> list[int | Excep
     Returns:
         For each run the number of writes in its spool, or the exception that one of its writes raised.
     """
-    outcomes = [_deliver_some([files_of_end(run)], end) for run, end in ends]
-    stored = [index for index, outcome in enumerate(outcomes) if not isinstance(outcome, Exception)]
-    for store in {ends[index][0].store for index in stored}:
-        indices = [index for index in stored if ends[index][0].store == store]
-        at_once = _insert_ends(store, [ends[index] for index in indices])
-        for index in indices:
-            outcomes[index] = 0 if at_once else _deliver_some(numbers_of_end(*ends[index]), ends[index][1])
-    return outcomes
+    outcomes = {run: _deliver_some([files_of_end(run)], end) for run, end in ends}
+    stored = [(run, end) for run, end in ends if not isinstance(outcomes[run], Exception)]
+    for store in {run.store for run, _ in stored}:
+        some = [(run, end) for run, end in stored if run.store == store]
+        at_once = _insert_ends(store, some)
+        for run, end in some:
+            outcomes[run] = 0 if at_once else _deliver_some(numbers_of_end(run, end), end)
+    return [outcomes[run] for run, _ in ends]
 
 
 def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | Exception:

@@ -55,35 +55,36 @@ def insert_starts(uri: str, template: str, own_tags: Mapping[str, str], new: Seq
     tables = tables_of(uri)
     if tables is None:
         return None
-    runs, tags, inputs, input_tags = (tables[name] for name in ("runs", "tags", "inputs", "input_tags"))
+    runs, tags = tables["runs"], tables["tags"]
     with _transaction(uri) as connection:
-        run = _rows(connection, runs, runs.c.run_uuid == template)[0]
-        shared = {
-            row["key"]: row["value"]
-            for row in _rows(connection, tags, tags.c.run_uuid == template)
-            if row["key"] not in own_tags
-        }
-        read = _rows(connection, inputs, (inputs.c.destination_id == template) & (inputs.c.destination_type == "RUN"))
-        read_tags = _rows(connection, input_tags, input_tags.c.input_uuid.in_([row["input_uuid"] for row in read]))
-        copies: dict[Table, list[dict[str, Any]]] = {runs: [], inputs: [], input_tags: []}
-        texts: dict[Table, list[tuple[str, str, str]]] = {tags: [], tables["params"]: []}
-        for one in new:
-            location = run["artifact_uri"].replace(template, one.run_id)
-            changes = {"run_uuid": one.run_id, "name": one.name, "start_time": one.start, "artifact_uri": location}
-            copies[runs].append({**run, **changes})
-            texts[tags] += _texts(one.run_id, {**shared, RUN_NAME: one.name, **one.tags})
-            texts[tables["params"]] += _texts(one.run_id, one.parameters)
-            ids = {row["input_uuid"]: uuid4().hex for row in read}
-            copies[inputs] += [
-                {**row, "input_uuid": ids[row["input_uuid"]], "destination_id": one.run_id} for row in read
-            ]
-            copies[input_tags] += [{**row, "input_uuid": ids[row["input_uuid"]]} for row in read_tags]
-        for table, rows in copies.items():
-            if rows:
-                _insert(connection, table, list(rows[0]), [tuple(row.values()) for row in rows])
-        for table, some in texts.items():
-            _insert(connection, table, TEXT_COLUMNS, some)
-    return {row["run_uuid"]: row["artifact_uri"] for row in copies[runs]}
+        (run,) = _rows(connection, runs, runs.c.run_uuid == template)
+        found = _rows(connection, tags, tags.c.run_uuid == template)
+        shared = {row["key"]: row["value"] for row in found if row["key"] not in own_tags}
+        copies = [
+            {**run, "run_uuid": one.run_id, "name": one.name, "start_time": one.start}
+            | {"artifact_uri": run["artifact_uri"].replace(template, one.run_id)}
+            for one in new
+        ]
+        all_tags = {one.run_id: {**shared, RUN_NAME: one.name, **one.tags} for one in new}
+        _insert_copies(connection, runs, copies)
+        _insert_texts(connection, tags, all_tags)
+        _insert_texts(connection, tables["params"], {one.run_id: one.parameters for one in new})
+        _copy_inputs(connection, tables, template, list(all_tags))
+    return {copy["run_uuid"]: copy["artifact_uri"] for copy in copies}
+
+
+def _copy_inputs(connection: Connection, tables: Mapping[str, Table], template: str, run_ids: Sequence[str]) -> None:
+    """Link runs to the data sets that another run reads."""
+    inputs, input_tags = tables["inputs"], tables["input_tags"]
+    read = _rows(connection, inputs, (inputs.c.destination_id == template) & (inputs.c.destination_type == "RUN"))
+    read_tags = _rows(connection, input_tags, input_tags.c.input_uuid.in_([row["input_uuid"] for row in read]))
+    copies, copied_tags = [], []
+    for run_id in run_ids:
+        ids = {row["input_uuid"]: uuid4().hex for row in read}
+        copies += [{**row, "input_uuid": ids[row["input_uuid"]], "destination_id": run_id} for row in read]
+        copied_tags += [{**row, "input_uuid": ids[row["input_uuid"]]} for row in read_tags]
+    _insert_copies(connection, inputs, copies)
+    _insert_copies(connection, input_tags, copied_tags)
 
 
 def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
@@ -118,8 +119,7 @@ def insert_ends(uri: str, ends: Sequence[tuple[str, RunEnd]]) -> bool:
                 raise MlflowException("A run does not exist any more")
         _insert(connection, tables["metrics"], METRIC_COLUMNS, metrics)
         _insert(connection, tables["latest_metrics"], METRIC_COLUMNS, latest)
-        tags = [row for run_id, end in ends for row in _texts(run_id, end.tags)]
-        _insert(connection, tables["tags"], TEXT_COLUMNS, tags)
+        _insert_texts(connection, tables["tags"], {run_id: end.tags for run_id, end in ends})
     return True
 
 
@@ -147,8 +147,15 @@ def _insert(connection: Connection, table: Table, columns: Sequence[str], rows: 
         connection.execute(insert(table), [dict(zip(columns, row, strict=True)) for row in rows])
 
 
-def _texts(run_id: str, texts: Mapping[str, str]) -> list[tuple[str, str, str]]:
-    return [(run_id, key, value) for key, value in texts.items()]
+def _insert_copies(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    if rows:
+        _insert(connection, table, list(rows[0]), [tuple(row.values()) for row in rows])
+
+
+def _insert_texts(connection: Connection, table: Table, texts: Mapping[str, Mapping[str, str]]) -> None:
+    """Insert texts by run id and key."""
+    rows = [(run_id, key, value) for run_id, some in texts.items() for key, value in some.items()]
+    _insert(connection, table, TEXT_COLUMNS, rows)
 
 
 def _points(run_id: str, end: RunEnd) -> dict[str, list[MetricRow]]:

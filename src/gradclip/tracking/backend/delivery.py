@@ -1,7 +1,6 @@
 """Delivery of writes to the store: retry for a while, then spool. Runs in the tracking process."""
 
 import time
-from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from gradclip.tracking.backend.deadline import seconds_for, within
 from gradclip.tracking.backend.failures import failure
 from gradclip.tracking.backend.operations import backend_of
 from gradclip.tracking.calls import RunAddress
-from gradclip.tracking.operations import Delivery, Operations, delivery_of, named_arguments, needs_run
+from gradclip.tracking.operations import WRITES, Operations, named_arguments, needs_run
 from gradclip.tracking.records import BegunRun, Call, Store
 from gradclip.tracking.signature import write_run_note
 from gradclip.tracking.spool import Spool
@@ -31,14 +30,13 @@ def spool_of(folder: str) -> Spool:
     return Spool(Path(folder))
 
 
-def query(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+def query(store: Store, operation: str, *args: Any) -> Any:
     """Perform an operation without retries; opening a store spends the retry budget of the writes that wait for it.
 
     Args:
         store: the store.
         operation: name of the operation.
-        args: its arguments.
-        kwargs: its keyword arguments.
+        *args: its arguments.
 
     Raises:
         TrackingError: the store refuses the operation, or does not answer.
@@ -46,7 +44,7 @@ def query(store: Store, operation: str, args: Sequence[Any], kwargs: Mapping[str
     if operation == OPEN:
         return _write_within_budget(Call(store, OPEN, "", (), ""))
     try:
-        return getattr(backend_of(store), operation)(*args, **kwargs)
+        return getattr(backend_of(store), operation)(*args)
     except STORE_ERRORS as error:
         raise failure(store, operation, error) from error
 
@@ -92,7 +90,7 @@ def deliver(call: Call) -> int:
         TrackingError: the store refuses the write for good, or the spool cannot be written either.
     """
     spool, call = spool_of(call.folder), call._replace(run_id=store_id(call))
-    if delivery_of(call.operation) is Delivery.LOCAL:
+    if call.operation not in WRITES:
         write_once(call)
     elif spool.path.exists():
         _spool(call, spool)

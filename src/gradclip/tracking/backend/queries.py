@@ -91,8 +91,8 @@ class Queries(Connection):
         else:
             with ThreadPoolExecutor(CONNECTIONS if self.is_server else 1) as pool:
                 read = pool.map(lambda run_id: self.client.get_metric_history(run_id, key), run_ids)
-                points = dict(zip(run_ids, read, strict=True))
-            histories = {run_id: [(point.step, point.value) for point in points[run_id]] for run_id in run_ids}
+                found = zip(run_ids, read, strict=True)
+                histories = {run_id: [(point.step, point.value) for point in points] for run_id, points in found}
         curves = {run_id: _to_curve(histories[run_id], max_points) for run_id in run_ids if run_id in histories}
         return {run_id: curve for run_id, curve in curves.items() if len(curve.step)}
 
