@@ -19,20 +19,13 @@ class VectorizedLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         self.settings = settings
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Check the settings, and give the sweeper a quick config loader, because it composes every job to check it."""
-        from gradclip.sweep.composition import QuickLoader
-        from gradclip.sweep.vectorized import check_settings
+        """Check the settings, and prepare the multirun."""
+        from gradclip.sweep.vectorized import set_up
 
-        is_within = "within" in config.hydra.launcher  # another launcher runs chunks
-        check_settings(self.settings, "hydra.launcher.within" if is_within else "hydra.launcher")
-        self.loader = QuickLoader(hydra_context.config_loader)
-        ordinary = HydraContext(self.loader.loader, hydra_context.callbacks)
-        self.ordinary = {"hydra_context": ordinary, "task_function": task_function, "config": config}
-        self.config = config
-        hydra_context.config_loader = self.loader
+        self.multirun = set_up(self.settings, hydra_context, task_function, config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Train all jobs."""
         from gradclip.sweep.vectorized import launch
 
-        return launch(self, job_overrides, initial_job_idx)
+        return launch(self.multirun, job_overrides, initial_job_idx)
