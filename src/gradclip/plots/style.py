@@ -203,12 +203,6 @@ def mark_at_edge(axes: Axes, positions: Floats | Integers, marker: str, label: s
     axes.plot(positions, heights, marker, color=RED, transform=transform, label=label)
 
 
-def with_gaps(values: Sequence[float] | Floats) -> Floats:
-    """Replace non-finite values with NaN, so that a curve has gaps there."""
-    array = np.asarray(values, dtype=float)
-    return np.where(np.isfinite(array), array, np.nan)
-
-
 def bin_edges(values: Floats, in_ratios: bool = False) -> list[float]:
     """Return the edges of a histogram's bins.
 
