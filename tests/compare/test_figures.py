@@ -155,3 +155,10 @@ def test_figures_name_the_rows_that_choose_and_show_the_median_on_test() -> None
     assert medians.get_xydata().tolist() == [[1.0, 35.0], [5.0, 10.5]]
     assert axes["learning_curves"].get_ylabel() == "mse/validation"
     assert axes["threshold"].get_ylabel() == "final/mse_validation"
+
+
+def test_no_threshold_is_marked_as_the_best_if_every_group_diverged() -> None:
+    found = compared(by_threshold({"0.1": [np.nan], "1.0": [np.nan], "10.0": [np.nan]}))
+    figure = Figure()
+    figures(found, {})["threshold"](figure)
+    assert not any("best group" in text.get_text() for text in figure.legends[0].get_texts())

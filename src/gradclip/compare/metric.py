@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf, isfinite
 
 import numpy as np
@@ -66,10 +66,6 @@ class Metric:
     def in_order(self, low: float, high: float) -> tuple[float, float]:
         """Return the ends of an interval of errors in ascending order of the metric's values."""
         return (low, high) if self.sign > 0 else (high, low)
-
-    def test_errors(self, runs: Sequence[StoredRun]) -> Floats | None:
-        """Return the errors on the test examples, ``[runs]``; None if they are not reported."""
-        return replace(self, name=self.reported).errors(runs) if self.reported else None
 
 
 def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Split | None = None) -> Metric:
