@@ -182,11 +182,10 @@ def _best(comparison: Comparison) -> list[str]:
         value += f" ({format_error(best.test_median.value, comparison.metric)} on the test rows)"
     if not others:
         return [f"{best.group.label}: median {value}; there is no other group to compare it with."]
-    beaten = {pair.worse.group.label for pair in comparison.pairs if pair.better is best and pair.significant}
-    tested = {group.group.label for pair in comparison.pairs for group in (pair.better, pair.worse)}
-    if beaten and beaten == tested - {best.group.label}:
+    beaten = sum(pair.better is best and pair.significant for pair in comparison.pairs)
+    if 0 < beaten == len(comparison.pairs):
         return [f"Best: {best.group.label}, median {value}; significantly better than every other group tested."]
-    count = f"{len(beaten)} of {len(others)} other groups"
+    count = f"{beaten} of {len(others)} other groups"
     ahead = [pair for pair in comparison.pairs if pair.worse is best and pair.significant]
     what = f"Significantly better than {best.group.label} by the ranks of all runs, in spite of a worse median"
     return [
