@@ -68,16 +68,15 @@ def probe_of(evidence: "Evidence", settings: AdviseSettings, folder: Path) -> "E
         ConfigError: the probe was requested but cannot be trained.
     """
     from gradclip.advise.probe import cannot_be_stacked, run_probe
-    from gradclip.diagnosis.suggestions import needs_probe, needs_strong_clipping
 
     is_asked_for = settings.probe is True
-    if settings.probe is False or not (is_asked_for or needs_probe(evidence)):
+    if settings.probe is False or not (is_asked_for or evidence.needs_probe):
         return None
     try:
         if result_of(ask(Store.of(settings.tracking), Operations.is_read_only)):
             raise TrackingError("the store is read-only")
         reason = cannot_be_stacked(evidence)
-        if reason and not (is_asked_for or needs_strong_clipping(evidence)):
+        if reason and not (is_asked_for or evidence.needs_strong_clipping):
             return None  # one short run would measure no more than the run itself
         what = f"is one short run, because stacking is not possible: {reason}" if reason else "tries several settings"
         print(f"The probe {what} (probe=false skips it)", file=sys.stderr)

@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
-from gradclip.diagnosis.evidence import Evidence, gather_evidence
+from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.findings import Finding, find
 from gradclip.diagnosis.finite_statistics import null_nonfinite
+from gradclip.diagnosis.gathering import gather_evidence
 from gradclip.diagnosis.log import Training, as_log
 from gradclip.diagnosis.open_questions import open_questions
 from gradclip.diagnosis.remedy import Loop, Remedy
