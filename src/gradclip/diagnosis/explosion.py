@@ -156,7 +156,7 @@ def explain(
     row = min(int(np.searchsorted(record.step, divergence.step)), len(record.step) - 1)
     trained = np.flatnonzero(record.trained[row])
     history = record.before(divergence.step, HISTORY_STEPS)
-    shares = _shares(history)
+    largest, share = _largest_parameter(history)
     return Explosion(
         divergence=divergence,
         kind=kind or _kind(record, row, divergence.place),
@@ -171,8 +171,8 @@ def explain(
         norms=history.norm.tolist(),
         norms_clipped=history.norm_clipped.tolist(),
         growth=_growth(history.norm),
-        largest_parameter=record.names[int(np.nanargmax(shares))] if shares.size else "",
-        largest_share=float(np.nanmax(shares)) if shares.size else np.nan,
+        largest_parameter=largest,
+        largest_share=share,
         largest_update=largest_of(history.update_ratios),
         remedies=explosion_remedies(record, row, divergence.place, history, learning_rate),
         loop=loop,
@@ -210,11 +210,11 @@ def _growth(norms: Floats) -> float:
     return float((last[-1] / last[0]) ** (1 / (len(last) - 1))) if len(last) > 1 else np.nan
 
 
-def _shares(history: GradientRecord) -> Floats:
-    """Return each parameter's fraction of the squared global norm in the last finite step, ``[parameters]``."""
+def _largest_parameter(history: GradientRecord) -> tuple[str, float]:
+    """Return the parameter with the largest norm in the last finite step, and its fraction of the squared norm."""
     finite = np.flatnonzero(np.isfinite(history.norm) & (history.norm > 0))
     if not finite.size:
-        return np.empty(0)
-    last = finite[-1]
-    shares: Floats = np.square(history.norms[last] / history.norm[last])
-    return shares
+        return "", np.nan
+    shares = np.square(history.norms[finite[-1]] / history.norm[finite[-1]])
+    column = int(np.nanargmax(shares))
+    return history.names[column], float(shares[column])
