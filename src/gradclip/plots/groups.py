@@ -13,15 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradclip.arrays import Floats, Integers
-from gradclip.plots.style import (
-    BLACK,
-    GREY,
-    RED,
-    integer_ticks,
-    legend_below,
-    score_axis,
-    series_style,
-)
+from gradclip.plots.style import BLACK, GREY, RED, integer_ticks, legend_below, score_axis, series_style
 from gradclip.plots.training import MARKED_EPOCHS
 
 MAX_NORM_RATIO = 1e6  # largest norm of a group to the median of these; beyond it the norm has exploded and is not drawn

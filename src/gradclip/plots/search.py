@@ -9,15 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradclip.arrays import Floats, Integers
-from gradclip.plots.style import (
-    ORANGE,
-    integer_ticks,
-    log_ticks,
-    mark_at_edge,
-    score_axis,
-    show_message,
-    slant,
-)
+from gradclip.plots.style import ORANGE, integer_ticks, log_ticks, mark_at_edge, score_axis, show_message, slant
 
 COLUMNS = 3  # panels side by side
 RUNGS = colormaps["Blues"]

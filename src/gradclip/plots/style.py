@@ -144,11 +144,7 @@ def integer_ticks(axis: Axis) -> None:
 
 
 def score_axis(
-    axes: Axes,
-    scores: Sequence[float] | Floats,
-    is_fraction: bool,
-    along: Literal["x", "y"] = "y",
-    fits: bool = False,
+    axes: Axes, scores: Sequence[float] | Floats, is_fraction: bool, along: Literal["x", "y"] = "y", fits: bool = False
 ) -> None:
     """Make an axis show fractions as percent, and other scores logarithmically if they span decades.
 
