@@ -4,26 +4,10 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.arrays import Floats
-from gradclip.diagnosis.conditions import (
-    EQUAL,
-    EXPLOSION_FACTOR,
-    FEW_NORMS,
-    OVERFITS,
-    OVERFITS_CLEARLY,
-    scale_jumps,
-    spiking,
-    steps_before_explosion,
-)
+from gradclip.diagnosis import conditions, tensors
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence, Norms
 from gradclip.diagnosis.finite_statistics import largest_of, mean_of, median_of, percentile_of
 from gradclip.diagnosis.log import EPOCH, SKIPPED, STEP, TARGET_MAX_ABS, Log, Training
-from gradclip.diagnosis.tensors import (
-    dominant_tensor,
-    in_spikes,
-    largest_update_ratios,
-    norm_for_10pct_step,
-    spiking_parameter,
-)
 
 MAX_STEPS_OF_TENSORS = 10_000  # steps used for the norms of single tensors, of which there may be thousands
 NOISE_FACTOR = 1.01  # a smaller change of the training loss is noise
@@ -39,19 +23,16 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
     norm = log[keys.GRAD_NORM]
     finite = log.select(np.isfinite(norm) & (norm > 0))
     finite_norm, steps = finite[keys.GRAD_NORM], finite[STEP]
-    before_explosion = len(finite)
-    if training.outcome not in ENDED_WELL:
-        before_explosion = steps_before_explosion(finite_norm)
-    outcome = training.outcome or _outcome(log, finite_norm, before_explosion)
-    usable = finite
-    if outcome not in {*ENDED_WELL, ""}:
-        usable = finite.select(np.arange(len(finite)) < before_explosion)
+    before = len(finite) if training.outcome in ENDED_WELL else conditions.steps_before_explosion(finite_norm)
+    outcome = training.outcome or _outcome(log, finite_norm, before)
+    usable = finite.select(np.arange(len(finite)) < before) if outcome in {"diverged", "stalled"} else finite
     unusable = 0 < len(usable) < len(log)
     coefficient = _coefficient(finite, training)
     thinned = usable.select(np.arange(len(usable)) % (1 + len(usable) // MAX_STEPS_OF_TENSORS) == 0)
-    parameter, factor = spiking_parameter(thinned)
-    dominant, share = dominant_tensor(thinned)
-    ratios = largest_update_ratios(thinned)
+    parameter, factor = tensors.spiking_parameter(thinned)
+    dominant, share = tensors.dominant_tensor(thinned)
+    jumps = {} if log.is_unscaled else conditions.scale_jumps(finite_norm)
+    ratios = tensors.largest_update_ratios(thinned)
     return Evidence(
         training=training,
         log=log,
@@ -68,11 +49,11 @@ def gather_evidence(log: Log, training: Training) -> Evidence:
         dominant_tensor=dominant,
         dominant_share=share,
         parameter_p90=median_of([percentile_of(norms, 90) for _, norms in thinned.columns_of(keys.GRAD_NORM)]),
-        norm_for_10pct_step=norm_for_10pct_step(training, thinned),
+        norm_for_10pct_step=tensors.norm_for_10pct_step(training, thinned),
         largest_update_ratio=largest_of(ratios),
         typical_update_ratio=median_of(ratios),
         target_max_abs=largest_of(log[TARGET_MAX_ABS]),
-        scale_jumps={} if log.is_unscaled else {int(steps[row]): by for row, by in scale_jumps(finite_norm).items()},
+        scale_jumps={int(steps[row]): factor for row, factor in jumps.items()},
         overfits_after_epoch=_overfits_after_epoch(training, log),
         exploded=outcome == "diverged" or (outcome == "stalled" and unusable),
     )
@@ -84,7 +65,7 @@ def _outcome(log: Log, finite_norm: Floats, before_explosion: int) -> str:
     if taken.size and not np.isfinite(taken[-1]):
         return "diverged"
     calm, later = finite_norm[:before_explosion], finite_norm[before_explosion:]
-    stays_large = later.size and min(np.median(later), later[-1]) > EXPLOSION_FACTOR * np.median(calm)
+    stays_large = later.size and min(np.median(later), later[-1]) > conditions.EXPLOSION_FACTOR * np.median(calm)
     return "diverged" if stays_large else ""
 
 
@@ -99,9 +80,9 @@ def _norms(usable: Log) -> Norms:
         p90=float(np.percentile(norm, 90)),
         largest=float(norm.max()),
         largest_step=int(usable[STEP][int(np.argmax(norm))]),
-        spikes=int(spiking(norm).sum()),
+        spikes=int(conditions.spiking(norm).sum()),
         drift=float(np.median(norm[-quarter:]) / np.median(norm[:quarter])),
-        first=float(norm[0] / np.median(norm[: max(FEW_NORMS, len(norm) // 10)])),
+        first=float(norm[0] / np.median(norm[: max(conditions.FEW_NORMS, len(norm) // 10)])),
         value_p90=percentile_of(usable[keys.GRAD_MAX_ABS], 90),
     )
 
@@ -120,7 +101,7 @@ def _coefficient(finite: Log, training: Training) -> Floats:
 
 def _clip_fraction(coefficient: Floats) -> float:
     known = coefficient[np.isfinite(coefficient)]
-    return float(np.mean(np.abs(known - 1) > EQUAL)) if known.size else np.nan
+    return float(np.mean(np.abs(known - 1) > conditions.EQUAL)) if known.size else np.nan
 
 
 def _spread(coefficient: Floats) -> float:
@@ -138,14 +119,14 @@ def _element_share(usable: Log) -> float:
     norm = usable[keys.GRAD_NORM]
     if not norm.size:
         return np.nan
-    spikes = in_spikes(norm)
+    spikes = tensors.in_spikes(norm)
     return median_of((usable[keys.GRAD_MAX_ABS][spikes] / norm[spikes]) ** 2)
 
 
 def _overfits_after_epoch(training: Training, log: Log) -> int:
     epoch, loss = log[EPOCH], log[keys.LOSS_STEP]
     best = training.best_epoch
-    noise = OVERFITS_CLEARLY if training.chosen_on in {"", "test"} else OVERFITS
+    noise = conditions.OVERFITS_CLEARLY if training.chosen_on in {"", "test"} else conditions.OVERFITS
     if training.outcome in {"", "diverged"} or best not in epoch or not training.final_to_best_ratio > noise:
         return 0
     at_best, at_end = np.nanmean(loss[epoch == best]), np.nanmean(loss[epoch == epoch[-1]])

@@ -99,10 +99,7 @@ def clip_each_tensor(threshold: str) -> How:
     return How(
         ("clip=parameter_norm", f"clip.value={threshold}"),
         (f"Trainer(callbacks=[gradclip.ClipGradients(gradclip.ParameterNorm({threshold}))])",),
-        (
-            "for parameter in model.parameters():",
-            f"    torch.nn.utils.clip_grad_norm_(parameter, {threshold})",
-        ),
+        ("for parameter in model.parameters():", f"    torch.nn.utils.clip_grad_norm_(parameter, {threshold})"),
     )
 
 
