@@ -149,6 +149,5 @@ def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:
     validated = sum("validation" in score.finals(run.metrics) for run in runs)
     if validated == len(runs):
         return chosen_on_test(f"{asked} selects them")
-    return (
-        chosen_on_test(f"only {validated} of {len(runs)} runs have validation rows") if validated else chosen_on_test()
-    )
+    some = f"only {validated} of {len(runs)} runs have validation rows"
+    return chosen_on_test(some) if validated else chosen_on_test()

@@ -172,8 +172,7 @@ def plot_norm_ranges(figure: Figure, ranges: Sequence[NormRange]) -> None:
         axes.plot([], [], marker=mark, linewidth=width, color=GREY, alpha=0.5 if width else 1, label=label)
     axes.set(title="Gradient norms before clipping", xlabel="gradient norm (global L2, loss per unit of weight)")
     axes.set_xscale("log")
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
 
 
 def _largest_usual(largest: Sequence[float]) -> float:

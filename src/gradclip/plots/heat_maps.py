@@ -106,8 +106,7 @@ def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, t
     plot_time_heat_map(axes, step, norms, norms)
     axes.set(title=title, xlabel="optimizer step", ylabel=f"time step, {layer}" if layer else "time step")
     if axes.collections:
-        bar = figure.colorbar(axes.collections[0], ax=axes, pad=0.02)
-        bar.set_label(HEAT_LABEL)
+        figure.colorbar(axes.collections[0], ax=axes, pad=0.02).set_label(HEAT_LABEL)
 
 
 def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale: Floats) -> None:

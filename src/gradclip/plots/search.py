@@ -81,8 +81,7 @@ def plot_search(figure: Figure, trials: SearchTrials, settings: Sequence[Searche
     if not top.lines:
         return
     top.step(np.arange(len(trials.values)), trials.best_so_far, where="post", color=ORANGE, label="best so far")
-    handles, labels = top.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=10)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=10)
     for index, setting in enumerate(settings):
         axes = figure.add_subplot(grid[1 + index // columns, index % columns], sharey=top)
         axes.set_xlabel(setting.name)
