@@ -70,7 +70,7 @@ def _test_median(summary: GroupSummary) -> float:
 
 
 def _finite_scores(summary: GroupSummary) -> Floats:
-    return summary.metric.to_values(summary.errors[np.isfinite(summary.errors)])
+    return np.array([summary.metric.to_value(error) for error in summary.errors if np.isfinite(error)])
 
 
 def speed_of(summary: GroupSummary) -> Speed:

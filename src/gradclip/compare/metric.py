@@ -55,13 +55,9 @@ class Metric:
         """Convert values of the metric to errors, where lower is better."""
         return (values - self.perfect) * self.sign
 
-    def to_values(self, errors: Floats) -> Floats:
-        """Convert finite errors to values of the metric."""
-        return self.perfect + errors * self.sign
-
     def to_value(self, error: float) -> float:
         """Convert an error to a value of the metric; NaN for the infinite error of a diverged run."""
-        return float(self.to_values(np.array(error))) if isfinite(error) else np.nan
+        return float(self.perfect + error * self.sign) if isfinite(error) else np.nan
 
     def in_order(self, low: float, high: float) -> tuple[float, float]:
         """Return the ends of an interval of errors in ascending order of the metric's values."""

@@ -51,8 +51,7 @@ class Diagnosis:
         """Return the diagnosis as text, with an exclamation mark before each problem."""
         lines = ["Findings:", *(f"{'!' if finding.is_problem else ' '} {finding}" for finding in self.findings)]
         lines += ["", "What to try:" if self.remedies else "Nothing to try."]
-        for remedy in self.remedies:
-            lines += [f"  {remedy.what}: {remedy.why}", *(f"    {line}" for line in remedy.lines(self.loop))]
+        lines += [line for remedy in self.remedies for line in remedy.lines(self.loop)]
         if self.unknown:
             lines += ["", "Not known from this log:", *(f"  {what}" for what in self.unknown)]
         return "\n".join(lines)

@@ -86,7 +86,7 @@ class Explosion:
         if self.loop == "command" and remedy.changes:
             width = max(OVERRIDES_WIDTH, *(len(other.overrides) for other in self.remedies))
             return [f"  {remedy.overrides:<{width}} {remedy.why}"]
-        return [f"  {remedy.what}: {remedy.why}", *(f"    {line}" for line in remedy.lines(self.loop))]
+        return remedy.lines(self.loop)
 
     def _headline(self) -> list[str]:
         step, epoch, place = self.divergence.step, self.divergence.epoch, self.divergence.place
