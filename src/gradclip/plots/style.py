@@ -263,9 +263,3 @@ def slant(names: Sequence[str], panels: int = 1) -> dict[str, Any]:
     """
     fits = sum(map(len, names)) <= ROW_LENGTH / panels
     return {} if fits else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-
-
-def ticks_at(axis: Axis, values: Sequence[float]) -> None:
-    """Set a tick at each given value, as a plain number."""
-    axis.set_ticks(values, [f"{value:g}" for value in values])
-    axis.set_ticks([], minor=True)
