@@ -49,8 +49,8 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
         probe: evidence from a short run that measured norms; None without one.
     """
     measured = probe or evidence
-    found = [*_outcome(evidence, probe), *_chosen_on_test(evidence, measured), *_overfitting(evidence)]
-    found += _log_quality(measured)
+    found = [_outcome(evidence), *(_usable_steps(evidence) if probe is None else _probe(probe))]
+    found += [*_chosen_on_test(evidence, measured), *_overfitting(evidence), *_log_quality(measured)]
     if measured.is_clipped_already or not evidence.steps:
         return found  # such norms say nothing else about the gradients
     return [
@@ -65,33 +65,40 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
     ]
 
 
-def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
-    training, norms = evidence.training, evidence.norms
-    numbers = {"steps": float(evidence.steps)}
-    if training.command is not None:
-        text = f"Outcome of {training.name}: {training.outcome}."
-        if training.outcome == "stalled" and evidence.is_calm:
-            text += " Its gradients neither explode nor spike, so clipping will not help."
-        yield Finding("outcome", text, numbers, is_problem=training.outcome in {"diverged", "stalled"})
-    else:
-        yield Finding("steps", _logged_steps(evidence), numbers)
-    if probe is not None and probe.probe_results:
-        yield _of_probe(probe.probe_results)
-    elif probe is not None:
-        text = f"The norms are from a probe run of {counted(probe.steps, 'step')}, {probe.training.name}"
-        yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
-        if probe.exploded and probe.norms is not None:
-            steps = probe.norms.steps
-            text = f"The probe run exploded too, after {counted(steps, 'step')}."
-            text += f" {NO_BASIS}" if probe.has_too_few_steps else " Its threshold was too large."
-            yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
-    elif norms is None and evidence.steps:
-        yield _unusable(evidence)
-    elif norms is not None and evidence.exploded:
+def _outcome(evidence: Evidence) -> Finding:
+    training, numbers = evidence.training, {"steps": float(evidence.steps)}
+    if training.command is None:
+        return Finding("steps", _logged_steps(evidence), numbers)
+    text = f"Outcome of {training.name}: {training.outcome}."
+    if training.outcome == "stalled" and evidence.is_calm:
+        text += " Its gradients neither explode nor spike, so clipping will not help."
+    return Finding("outcome", text, numbers, is_problem=training.outcome in {"diverged", "stalled"})
+
+
+def _probe(probe: Evidence) -> Iterator[Finding]:
+    """Yield findings on a probe: on the settings that it tried, or on the short run that measured norms."""
+    if probe.probe_results:
+        yield _tried_settings(probe.probe_results)
+        return
+    text = f"The norms are from a probe run of {counted(probe.steps, 'step')}, {probe.training.name}"
+    yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
+    if probe.exploded and probe.norms is not None:
+        steps = probe.norms.steps
+        text = f"The probe run exploded too, after {counted(steps, 'step')}."
+        text += f" {NO_BASIS}" if probe.has_too_few_steps else " Its threshold was too large."
+        yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
+
+
+def _usable_steps(evidence: Evidence) -> Iterator[Finding]:
+    norms = evidence.norms
+    if norms is None:
+        if evidence.steps:
+            yield _unusable(evidence)
+    elif evidence.exploded:
         text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; later steps are not used."
         text += f" {NO_BASIS}" if evidence.has_too_few_steps else ""
         yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
-    elif norms is not None and norms.steps < FEW_STEPS:
+    elif norms.steps < FEW_STEPS:
         text = f"Only {counted(norms.steps, 'step is', 'steps are')} usable, so percentiles are rough."
         yield Finding("few steps", text, {"steps": float(norms.steps)})
 
@@ -105,7 +112,7 @@ def _unusable(evidence: Evidence) -> Finding:
     return Finding("zero gradients", f"Every finite gradient is zero, so nothing is learned. {causes}", is_problem=True)
 
 
-def _of_probe(results: Sequence[ProbeResult]) -> Finding:
+def _tried_settings(results: Sequence[ProbeResult]) -> Finding:
     """Return a finding on the settings that a probe tried, and on those that diverged or did not learn."""
     groups = {
         "diverged": [result.remedy.what for result in results if not isfinite(result.error)],
