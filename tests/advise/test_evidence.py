@@ -10,7 +10,7 @@ import pytest
 from gradclip import keys
 from gradclip.advise.evidence import gather, read_telemetry
 from gradclip.diagnosis import read_log
-from gradclip.diagnosis.evidence import steps_before_explosion
+from gradclip.diagnosis.conditions import steps_before_explosion
 from gradclip.errors import ConfigError
 from tests.support.evidence import made_run, made_telemetry
 

@@ -23,7 +23,7 @@ from gradclip.advise.training import train_settings
 from gradclip.config.composition import compose_config
 from gradclip.config.overrides import merge
 from gradclip.config.tracking import TrackingSettings
-from gradclip.diagnosis.suggestions import needs_probe, suggest
+from gradclip.diagnosis.suggestions import suggest
 from gradclip.formatting import chosen_on_test
 from tests.benchmarks.advice_problems import Problem, problems
 from tests.benchmarks.advice_regret import (
@@ -68,7 +68,7 @@ def advice_on(problem: Problem, folder: Path) -> list[list[Candidate]]:
     """
     tracking = tracking_in(folder)
     evidence = measured = read_evidence(first_run(problem, tracking, folder), tracking)
-    if needs_probe(evidence):  # the condition of probe=auto
+    if evidence.needs_probe:  # the condition of probe=auto
         measured = run_probe(evidence, tracking, Path(tempfile.mkdtemp(dir=folder), "probe"), may_be_long=False)
     return [
         [

@@ -38,7 +38,10 @@ def test_the_first_figure_shows_every_run_and_groups_keep_their_colours() -> Non
 def test_the_figure_of_speed_has_every_group_with_the_number_of_runs_that_reached_the_target() -> None:
     ends = {"0.1": [3.0, 3.0], "1.0": [0.5, 0.9], "10.0": [0.5, 2.0], "100.0": [4.0, 5.0], "1e6": [float("nan")] * 2}
     runs = by_threshold(ends)
-    curves = {run.run_id: Curve(np.array([1, 2]), np.array([9.0, run.metrics["final/mse_test"]])) for run in runs}
+    values = {run.run_id: np.array([9.0, run.metrics["final/mse_test"]]) for run in runs}
+    curves = {
+        name: Curve(np.flatnonzero(np.isfinite(value)) + 1, value[np.isfinite(value)]) for name, value in values.items()
+    }
     figure = Figure()
     figures(compared(runs, curves=curves), curves)["speed"](figure)
     assert [text.get_text() for text in figure.legends[0].get_texts()] == [
@@ -108,20 +111,20 @@ def test_a_group_that_mixes_thresholds_has_none() -> None:
     grouping = group_runs(runs, by=["clip.name"])
     metric = choose_metric(runs, None)
     (summary,) = summarize_groups(grouping.groups, metric, {}, 1.0)
-    assert threshold_lines({0: summary}) == []
-    assert np.isnan(norm_range(0, summary).threshold)
+    assert threshold_lines([summary]) == []
+    assert np.isnan(norm_range(summary).threshold)
 
 
 def test_thresholds_that_a_logarithmic_axis_cannot_show_are_omitted() -> None:
     found = compared(by_threshold({"0.0": [1.0], "inf": [1.0], "1.0": [1.0], "2.0": [1.0]}))
-    (line,) = threshold_lines(dict(enumerate(found.summaries)))
+    (line,) = threshold_lines(found.summaries)
     assert line.threshold.tolist() == [1.0, 2.0]
 
 
 def test_a_line_of_thresholds_is_named_after_the_option_not_after_its_settings() -> None:
     sgd, adam = {"optimizer__name": "sgd", "optimizer__lr": "0.01"}, {"optimizer__name": "adam", "optimizer__lr": "0.1"}
     runs = [run for settings in (sgd, adam) for run in by_threshold({"1.0": [1.0], "5.0": [2.0]}, **settings)]
-    lines = threshold_lines(dict(enumerate(compared(runs).summaries)))
+    lines = threshold_lines(compared(runs).summaries)
     assert [line.label for line in lines] == ["norm optimizer=adam", "norm optimizer=sgd"]
 
 
@@ -152,3 +155,10 @@ def test_figures_name_the_rows_that_choose_and_show_the_median_on_test() -> None
     assert medians.get_xydata().tolist() == [[1.0, 35.0], [5.0, 10.5]]
     assert axes["learning_curves"].get_ylabel() == "mse/validation"
     assert axes["threshold"].get_ylabel() == "final/mse_validation"
+
+
+def test_no_threshold_is_marked_as_the_best_if_every_group_diverged() -> None:
+    found = compared(by_threshold({"0.1": [np.nan], "1.0": [np.nan], "10.0": [np.nan]}))
+    figure = Figure()
+    figures(found, {})["threshold"](figure)
+    assert not any("best group" in text.get_text() for text in figure.legends[0].get_texts())

@@ -195,6 +195,7 @@ def test_an_unknown_loop_is_refused() -> None:
     ({"grad_norm": [1.0]}, "got no column of steps; name one of grad_norm with step_column=..."),
     ({"a\nb": [1.0]}, r"got no column of steps; name one of a\\nb with step_column="),
     ({"step": [1]}, "got no column of gradient norms"),
+    ({}, "got no column of steps; it is empty$"),
     ({"step": [1], "grad_norm": [None]}, "column 'grad_norm' has no rows with a number"),
     ({"step": [None], "grad_norm": [1.0]}, "column 'step': a step is missing"),
     ({"step": [1], "a/grad_norm": [1.0], "b - grad_norm": [2.0], "c - grad_norm": [2.0]}, "got several columns"),

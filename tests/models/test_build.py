@@ -81,8 +81,7 @@ def test_the_check_draws_no_random_numbers():
         ("no_such_package.Network", {}, "got 'no_such_package.Network'; must be the dotted path"),
         ("math.sqrt", {}, "got 'math.sqrt'; must be the dotted path of a torch.nn.Module"),
         ("collections.OrderedDict", {}, "must be the dotted path of a torch.nn.Module"),
-        ("torch.nn.Linear", {"colour": "red"}, "cannot build torch.nn.Linear with .*'colour'.*: .*colour"),
-        ("torch.nn.Bilinear", {}, "cannot build torch.nn.Bilinear .*in1_features"),
+        ("torch.nn.Bilinear", {}, "Bilinear needs the argument 'in1_features'; set model.in1_features=..."),
         ("torch.nn.Linear", {"in_features": 7}, "torch.nn.Linear fails on rows of 20 inputs: "),
         (HERE + "Flat", {}, r"turns 2 examples into \(2,\); must be \(2, 1\)"),
         ("torch.nn.Linear", {"out_features": 3}, r"turns 2 examples into \(2, 3\); must be \(2, 1\)"),
@@ -97,6 +96,11 @@ def test_unsuitable_networks_are_refused(target, settings, message):
     with pytest.raises(ModelError, match=f"^model._target_: .*{message}") as caught:
         build_network(target, settings, example=(20,))
     assert "\n" not in str(caught.value)
+
+
+def test_a_setting_that_a_network_does_not_have_is_refused():
+    with pytest.raises(ModelError, match=r"^model.biass: no such argument of Linear \(did you mean 'bias'\?\)$"):
+        build_network("torch.nn.Linear", {"biass": False}, example=(20,))
 
 
 def test_a_network_without_trainable_parameters_is_refused():

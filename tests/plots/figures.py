@@ -68,10 +68,8 @@ thresholds = partial(
     threshold="threshold of the norm", is_fraction=False,
 )  # fmt: skip
 scores = partial(plot_scores, score="final/mse_test", title="Scores", is_fraction=False)
-REACHED = [
-    Speed(f"{LONG[:-1]}{number}", number, np.array([3.0, 5.0]), np.array([1.0, 2.0, np.nan]), 3) for number in range(4)
-]
-NEVER_REACHED = Speed("value=1.0", 4, np.empty(0), np.array([200.0, 300.0, 400.0]), 3)
+REACHED = [Speed(f"{LONG[:-1]}{number}", np.array([3.0, 5.0]), np.array([1.0, 2.0, np.nan]), 3) for number in range(4)]
+NEVER_REACHED = Speed("value=1.0", np.empty(0), np.array([200.0, 300.0, 400.0]), 3)
 speed = partial(
     plot_speed,
     score="final/mse_test",
@@ -208,46 +206,46 @@ FIGURES = {
     "scores": partial(
         scores,
         groups=[
-            GroupScores(LONG, 0, np.array([9.0, 12.0, 15.0]), 0, test_median=14.0),
-            GroupScores("norm=1.0", 1, np.array([900.0]), 2),
-            GroupScores("none", 2, np.empty(0), 3),
+            GroupScores(LONG, np.array([9.0, 12.0, 15.0]), 0, test_median=14.0),
+            GroupScores("norm=1.0", np.array([900.0]), 2),
+            GroupScores("none", np.empty(0), 3),
         ],
     ),
     "scores of groups with three lines, over two decades": partial(
-        scores, groups=[GroupScores(WORDS, number, random.uniform(1.4, 80.0, 9), 0) for number in range(12)],
+        scores, groups=[GroupScores(WORDS, random.uniform(1.4, 80.0, 9), 0) for _ in range(12)],
         title="final/mse_validation of each run, best 20 of 30 groups",
     ),
-    "scores, all diverged": partial(scores, groups=[GroupScores("none", 0, np.empty(0), 3)]),
+    "scores, all diverged": partial(scores, groups=[GroupScores("none", np.empty(0), 3)]),
     "scores that are accuracies": partial(
-        scores, groups=[GroupScores("norm=1.0", 0, np.array([0.01, 0.9]), 0)], is_fraction=True
+        scores, groups=[GroupScores("norm=1.0", np.array([0.01, 0.9]), 0)], is_fraction=True
     ),
     "learning curves of a metric with a long name": partial(
-        plot_learning_curves, bands=[LearningBand("norm=1.0", 0, STEPS[:3], np.ones((3, 3)))],
+        plot_learning_curves, bands=[LearningBand("norm=1.0", STEPS[:3], np.ones((3, 3)))],
         score="error_of_the_flow_at_the_old_bridge_" * 5, title="Learning curves", is_fraction=False,
     ),
     "learning curves": partial(
         plot_learning_curves,
         bands=[
-            LearningBand(f"{LONG[:-1]}{number}", number, STEPS[:3], np.full((3, 3), 10.0**number))
+            LearningBand(f"{LONG[:-1]}{number}", STEPS[:3], np.full((3, 3), 10.0**number))
             for number in range(8)
         ]
-        + [LearningBand("none", 8, STEPS[:0], np.empty((0, 3)))],
+        + [LearningBand("none", STEPS[:0], np.empty((0, 3)))],
         score="mse/test", title="Learning curves", is_fraction=False,
     ),
     "learning curves of one epoch": partial(
-        plot_learning_curves, bands=[LearningBand("norm=1.0", 0, STEPS[:1], np.ones((1, 3)))],
+        plot_learning_curves, bands=[LearningBand("norm=1.0", STEPS[:1], np.ones((1, 3)))],
         score="mse/test", title="Learning curves", is_fraction=False,
     ),
     "norm ranges": partial(
         plot_norm_ranges,
         ranges=[
-            NormRange(LONG, 0, np.array([1.0, 5.0, 9.0, 10.0]), 1.0),
-            NormRange("value=1.0", 1, np.array([2.0, 5.0, 9.0, 10.0]), np.nan),
-            NormRange("none", 2, np.array([2.0, 5.0, 1e20, 1e27]), np.nan),
-            NormRange("skip", 3, NONE.repeat(2)[:4], np.nan),
+            NormRange(LONG, np.array([1.0, 5.0, 9.0, 10.0]), 1.0),
+            NormRange("value=1.0", np.array([2.0, 5.0, 9.0, 10.0]), np.nan),
+            NormRange("none", np.array([2.0, 5.0, 1e20, 1e27]), np.nan),
+            NormRange("skip", NONE.repeat(2)[:4], np.nan),
         ],
     ),
-    "speed": partial(speed, groups=[*REACHED, NEVER_REACHED, Speed("none", 5, np.array([3.0]), NONE, 3)]),
+    "speed": partial(speed, groups=[*REACHED, NEVER_REACHED, Speed("none", np.array([3.0]), NONE, 3)]),
     "speed where no group reaches the target": partial(speed, groups=[NEVER_REACHED]),
     "thresholds": thresholds,
     "thresholds of accuracies": partial(

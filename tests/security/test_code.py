@@ -11,7 +11,7 @@ import yaml
 from mlflow import MlflowClient
 
 from gradclip import keys
-from gradclip.advise.choose_run import evidence_of_named, newest_evidence
+from gradclip.advise.choose_run import evidence_to_advise_on
 from gradclip.advise.evidence import evidence_of
 from gradclip.advise.report import advice_message
 from gradclip.cli.arguments import check_arguments
@@ -159,7 +159,7 @@ def test_a_damaged_run_is_skipped_and_reported(store: Store) -> None:
     evidence_run(store, config, made_telemetry([4.0]))
     table.unlink()
     write_run(store, 1.0, 0, {})
-    evidence, lines = newest_evidence(tracking_of(store))
+    evidence, lines = evidence_to_advise_on(None, tracking_of(store))
     assert evidence.training.run_id == good
     assert len(lines) == 5
     starts = ("skipped: run: ", "skipped: data.path: ")
@@ -170,10 +170,10 @@ def test_advice_on_a_multirun_is_on_one_of_its_runs(store: Store, tmp_path: Path
     parent = Parent(str(tmp_path), "many", {keys.CREATION: "0" * 32})
     good = evidence_run(store, TEXT, made_telemetry([4.0] * 20), parent=parent)
     multirun = MlflowClient(store.uri).get_run(good).data.tags[keys.PARENT_RUN]
-    evidence, messages = evidence_of_named(multirun, tracking_of(store))
+    evidence, messages = evidence_to_advise_on(multirun, tracking_of(store))
     assert evidence.training.run_id == good
     assert messages[0].startswith("Multirun many: 1 learned")
-    assert evidence_of_named(good, tracking_of(store))[1] == []
+    assert evidence_to_advise_on(good, tracking_of(store))[1] == []
 
 
 class Stopped:

@@ -19,33 +19,24 @@ from gradclip.tracking.stored_runs import StoredRun
 MAX_SKIPPED = 10  # runs to try before giving up
 
 
-def evidence_of_named(run_id: str, tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
-    """Return the evidence from a run, or from a run of a multirun whose id is given, and messages on the choice.
+def evidence_to_advise_on(run_id: str | None, tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
+    """Return the evidence from a run, and messages on how this run was chosen.
+
+    Args:
+        run_id: id of the run, or of a multirun, one of whose runs is chosen; None chooses among the newest runs.
+        tracking: the store.
 
     Raises:
-        TrackingError: the run does not exist.
-        GradclipError: neither it nor one of its runs has evidence.
+        TrackingError: the run does not exist, or no run has ended.
+        GradclipError: none of the runs to choose from has evidence; this is the error of the first one.
     """
-    named = result_of(ask(Store.of(tracking), Operations.read_run, run_id))
-    runs, messages = ([], []) if named.parameters else _runs_of_multirun(named, Store.of(tracking))
-    return _first_evidence(runs or [named], messages, tracking)
-
-
-def newest_evidence(tracking: TrackingSettings) -> tuple[Evidence, list[str]]:
-    """Return the evidence from the newest run that has any, and messages on how this run was found.
-
-    Raises:
-        TrackingError: no run has ended.
-        GradclipError: none of the newest runs has evidence; this is the error of the first one.
-    """
-    newest = result_of(ask(Store.of(tracking), Operations.newest_runs, MAX_SKIPPED))
-    return _first_evidence(*runs_to_advise_on(newest, Store.of(tracking)), tracking)
-
-
-def _first_evidence(
-    runs: Sequence[StoredRun], messages: Sequence[str], tracking: TrackingSettings
-) -> tuple[Evidence, list[str]]:
-    """Return the evidence from the first run that has any, and the messages with the errors of the skipped runs."""
+    store = Store.of(tracking)
+    if run_id is None:
+        runs, messages = runs_to_advise_on(result_of(ask(store, Operations.newest_runs, MAX_SKIPPED)), store)
+    else:
+        named = result_of(ask(store, Operations.read_run, run_id))
+        runs, messages = ([], []) if named.parameters else _runs_of_multirun(named, store)
+        runs = runs or [named]
     skipped: list[GradclipError] = []
     for run in runs:
         try:

@@ -17,7 +17,8 @@ from gradclip.config.schema import Parts, flatten
 from gradclip.config.serialization import from_yaml
 from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
-from gradclip.diagnosis.evidence import Evidence, gather_evidence
+from gradclip.diagnosis.evidence import Evidence
+from gradclip.diagnosis.gathering import gather_evidence
 from gradclip.diagnosis.log import EPOCH, STEP, TARGET_MAX_ABS, Log, Training
 from gradclip.diagnosis.read_log import check_cells
 from gradclip.errors import ConfigError, first_line

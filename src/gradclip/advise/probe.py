@@ -27,7 +27,7 @@ from gradclip.config.tracking import TrackingSettings
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
 from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult
 from gradclip.diagnosis.remedy import COSINE_DECAY, Remedy, clip_norm
-from gradclip.diagnosis.suggestions import needs_strong_clipping, norm_is_undone, rounded
+from gradclip.diagnosis.suggestions import rounded
 from gradclip.errors import ConfigError
 from gradclip.formatting import counted, format_score
 from gradclip.scores import MSE, stored_score
@@ -102,7 +102,7 @@ def cannot_be_stacked(evidence: Evidence) -> str:
 def candidates(evidence: Evidence) -> list[Candidate]:
     """Return the candidates of the first round."""
     norms, schedule = evidence.norms, evidence.training.schedule
-    thresholds = [] if norms is None or norm_is_undone(evidence) else [norms.p50 * decade for decade in DECADES]
+    thresholds = [] if norms is None or evidence.norm_is_undone else [norms.p50 * decade for decade in DECADES]
     return [*_clipping(thresholds, schedule), *map(Candidate, plain_remedies(evidence))]
 
 
@@ -179,7 +179,7 @@ def _try_candidates(
     tried, runs = _train(first, base, SEEDS[:1], short, tracking, folder / "first")
     if chosen := second_round([*zip(first, tried, strict=True)], evidence.training.schedule):
         diverged = [result for result in tried if not np.isfinite(result.error)]
-        if not needs_strong_clipping(evidence):
+        if not evidence.needs_strong_clipping:
             chosen.append(Candidate(ORIGINAL_SETTINGS))
         tried, runs = _train(chosen, base, SEEDS, long, tracking, folder / "second")
         tried += diverged

@@ -7,7 +7,6 @@ from gradclip.config.overrides import merge, train_command
 from gradclip.diagnosis.diagnose import diagnose_evidence
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
 from gradclip.diagnosis.remedy import Remedy
-from gradclip.diagnosis.suggestions import gradients_are_calm
 from gradclip.formatting import printable
 
 
@@ -53,7 +52,7 @@ def nothing_to_try(evidence: Evidence) -> str:
     outcome = evidence.training.outcome
     if outcome == "diverged":
         return "Nothing to suggest: none of the known remedies helps. The findings list what was tried."
-    if outcome in ENDED_WELL and gradients_are_calm(evidence):
+    if outcome in ENDED_WELL and evidence.is_calm:
         return f"Nothing to change in the clipping: the run {outcome}, and its gradients neither exploded nor spiked."
     return "Nothing to try: no known remedy applies to the findings."
 

@@ -1,6 +1,7 @@
 """Training of several settings over several seeds, for probes and for the arms of a confirmation."""
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 from uuid import uuid4
 
@@ -102,14 +103,13 @@ def _jobs(
     if len(settings) == 1:  # several settings have no single command
         tags[keys.COMMAND] = train_command(typed, multirun=True)
     parent = Parent(str(folder), f"{purpose}: {parent_run_name(typed)}", tags)
-    jobs: list[Job] = []
-    for overrides in settings:
-        config = _quiet(compose_config(overrides), tracking)
-        for seed in seeds:
-            number = len(jobs)
-            seeded = config.model_copy(update={"seed": seed})
-            jobs.append(Job(seeded, (*overrides, f"seed={seed}"), folder / str(number), number, parent))
-    return jobs
+    configs = [(overrides, _quiet(compose_config(overrides), tracking)) for overrides in settings]
+    return [
+        Job(
+            config.model_copy(update={"seed": seed}), (*overrides, f"seed={seed}"), folder / str(number), number, parent
+        )
+        for number, ((overrides, config), seed) in enumerate(product(configs, seeds))
+    ]
 
 
 def _quiet(config: TrainConfig, tracking: TrackingSettings) -> TrainConfig:

@@ -29,11 +29,14 @@ def run(config: DictConfig) -> None:
         run_advice_on_log(settings)
         return
     opened = ask(Store.of(settings.tracking), Operations.check_readable)  # MLflow loads in its own process meanwhile
+    from gradclip.advise.choose_run import evidence_to_advise_on
     from gradclip.advise.report import advice_message
     from gradclip.diagnosis.diagnose import diagnose_evidence
 
     result_of(opened)
-    evidence = _evidence_to_advise_on(settings)
+    evidence, messages = evidence_to_advise_on(settings.run, settings.tracking)
+    for message in messages:
+        print(message, file=sys.stderr)
     probe = probe_of(evidence, settings, folder / "probe")
     if settings.output == "json":
         print(diagnose_evidence(evidence, "command", probe).to_json())
@@ -43,17 +46,6 @@ def run(config: DictConfig) -> None:
         from gradclip.cli.confirm import confirm
 
         confirm(evidence, probe, settings, folder)
-
-
-def _evidence_to_advise_on(settings: AdviseSettings) -> "Evidence":
-    """Return the evidence from the named run or the newest one; stderr reports how a run of a multirun was chosen."""
-    from gradclip.advise.choose_run import evidence_of_named, newest_evidence
-
-    run_id, tracking = settings.run, settings.tracking
-    evidence, messages = newest_evidence(tracking) if run_id is None else evidence_of_named(run_id, tracking)
-    for message in messages:
-        print(message, file=sys.stderr)
-    return evidence
 
 
 def probe_of(evidence: "Evidence", settings: AdviseSettings, folder: Path) -> "Evidence | None":
@@ -68,16 +60,15 @@ def probe_of(evidence: "Evidence", settings: AdviseSettings, folder: Path) -> "E
         ConfigError: the probe was requested but cannot be trained.
     """
     from gradclip.advise.probe import cannot_be_stacked, run_probe
-    from gradclip.diagnosis.suggestions import needs_probe, needs_strong_clipping
 
     is_asked_for = settings.probe is True
-    if settings.probe is False or not (is_asked_for or needs_probe(evidence)):
+    if settings.probe is False or not (is_asked_for or evidence.needs_probe):
         return None
     try:
         if result_of(ask(Store.of(settings.tracking), Operations.is_read_only)):
             raise TrackingError("the store is read-only")
         reason = cannot_be_stacked(evidence)
-        if reason and not (is_asked_for or needs_strong_clipping(evidence)):
+        if reason and not (is_asked_for or evidence.needs_strong_clipping):
             return None  # one short run would measure no more than the run itself
         what = f"is one short run, because stacking is not possible: {reason}" if reason else "tries several settings"
         print(f"The probe {what} (probe=false skips it)", file=sys.stderr)

@@ -93,13 +93,12 @@ def _short_name(identity: dict[str, str]) -> str:
 
 def name_tables_by_content(runs: Sequence[StoredRun]) -> list[StoredRun]:
     """Name the table of each run by its content: a copied file is the same table, a changed file is another."""
-    digests = {run.run_id: run.tags.get(keys.DATA_DIGEST) for run in runs if "data.path" in run.parameters}
-    names = {digest: Path(run.parameters["data.path"]).name for run in runs if (digest := digests.get(run.run_id))}
-    shared = [name for name, count in Counter(names.values()).items() if count > 1]
-    names |= {digest: f"{name} ({digest[:8]})" for digest, name in names.items() if name in shared}
-    return [
-        replace(run, parameters=run.parameters | {"data.path": names[digest]})
-        if (digest := digests.get(run.run_id))
-        else run
-        for run in runs
-    ]
+    names = {digest: Path(run.parameters["data.path"]).name for run in runs if (digest := _table_digest(run))}
+    counts = Counter(names.values())
+    names |= {digest: f"{name} ({digest[:8]})" for digest, name in names.items() if counts[name] > 1}
+    named = {digest: {"data.path": name} for digest, name in names.items()}
+    return [replace(run, parameters=run.parameters | named.get(_table_digest(run), {})) for run in runs]
+
+
+def _table_digest(run: StoredRun) -> str:
+    return run.tags.get(keys.DATA_DIGEST, "") if "data.path" in run.parameters else ""

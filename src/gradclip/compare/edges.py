@@ -47,17 +47,22 @@ class Edge:
 
 
 def edges(comparison: Comparison) -> list[Edge]:
-    """Return the settings for which the best group is at an edge, among the groups with the same clipping method."""
-    if "clip.name" in comparison.grouping.mixed:
+    """Return the settings for which the best group is at an edge, among the groups with the same clipping method.
+
+    There are none if every group diverged.
+    """
+    if "clip.name" in comparison.grouping.mixed or not comparison.has_best:
         return []
-    best = comparison.best.group.runs[0].parameters
-    method, found = best.get("clip.name"), []
-    for name in comparison.grouping.by:
-        if name not in SCALES or (method in PERCENTILE_METHODS and name == "clip.value"):
-            continue
-        runs = [summary.group.runs[0].parameters for summary in comparison.summaries]
-        values = [parse_number(one.get(name)) for one in runs if one.get("clip.name") == method]
-        tried, value = {value for value in values if 0 < value < inf}, parse_number(best.get(name))
+    settings = [summary.group.runs[0].parameters for summary in comparison.summaries]
+    best, method = settings[0], settings[0].get("clip.name")
+    is_percentile = method in PERCENTILE_METHODS
+    found = []
+    for name in [
+        one for one in comparison.grouping.by if one in SCALES and not (one == "clip.value" and is_percentile)
+    ]:
+        value = parse_number(best.get(name))
+        values = [parse_number(one.get(name)) for one in settings if one.get("clip.name") == method]
+        tried = {one for one in values if 0 < one < inf}
         if len(tried) >= FEWEST_VALUES and value in {min(tried), max(tried)}:
             found.append(Edge(name, value, value == max(tried)))
     if comparison.best.clip_fraction < NEARLY_NONE:  # larger thresholds would change nothing
@@ -66,10 +71,8 @@ def edges(comparison: Comparison) -> list[Edge]:
 
 
 def edge_lines(comparison: Comparison) -> list[str]:
-    """Return a sentence and a command for each edge; nothing if every run of the best group diverged."""
+    """Return a sentence and a command for each edge."""
     found, runs = edges(comparison), comparison.best.group.runs
-    if not found or comparison.best.count("diverged") == len(comparison.best.errors):
-        return []
     kept = _overrides_to_keep(runs[-1], comparison.typed)
     if kept is None:
         return [f"{edge}." for edge in found]

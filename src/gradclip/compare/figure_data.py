@@ -21,15 +21,11 @@ MAX_GRID_VALUES = 30  # of a setting; the figure grows with them
 NORM_THRESHOLDS = {"norm": "clip.value", "normalize": "clip.value", "norm_value": "clip.norm"}  # setting by method
 
 
-def threshold_lines(summaries: Mapping[int, GroupSummary]) -> list[ThresholdLine]:
-    """Return a line for each clipping method with at least two thresholds, from the groups by number."""
-    clipping = {
-        number: summary
-        for number, summary in summaries.items()
-        if 0 < parse_number(_setting(summary, THRESHOLD)) < inf  # the axis is logarithmic
-    }
+def threshold_lines(summaries: Sequence[GroupSummary]) -> list[ThresholdLine]:
+    """Return a line for each clipping method with at least two thresholds."""
+    clipping = [(number, one) for number, one in enumerate(summaries) if 0 < _threshold(one) < inf]  # on a log axis
     lines: dict[tuple[tuple[str, str], ...], dict[int, GroupSummary]] = {}
-    for number, summary in sorted(clipping.items(), key=lambda item: _threshold(item[1])):
+    for number, summary in sorted(clipping, key=lambda item: _threshold(item[1])):
         settings = {name: value for name, value in summary.group.settings.items() if name != THRESHOLD}
         words = {"clip": _setting(summary, "clip.name") or "all methods"}
         words |= {name: short_setting(name, value) for name, value in settings.items()}
@@ -47,7 +43,7 @@ def _setting(summary: GroupSummary, name: str) -> str | None:
 
 
 def _threshold(summary: GroupSummary) -> float:
-    return float(str(_setting(summary, THRESHOLD)))
+    return parse_number(_setting(summary, THRESHOLD))
 
 
 def _line(label: str, groups: Mapping[int, GroupSummary]) -> ThresholdLine:
@@ -62,11 +58,10 @@ def _line(label: str, groups: Mapping[int, GroupSummary]) -> ThresholdLine:
     )
 
 
-def group_scores(number: int, summary: GroupSummary) -> GroupScores:
+def group_scores(summary: GroupSummary) -> GroupScores:
     """Return the score of each run of a group."""
     scores = _finite_scores(summary)
-    diverged = len(summary.errors) - len(scores)
-    return GroupScores(summary.group.label, number, scores, diverged, _test_median(summary))
+    return GroupScores(summary.group.label, scores, len(summary.errors) - len(scores), _test_median(summary))
 
 
 def _test_median(summary: GroupSummary) -> float:
@@ -75,13 +70,13 @@ def _test_median(summary: GroupSummary) -> float:
 
 
 def _finite_scores(summary: GroupSummary) -> Floats:
-    return summary.metric.to_values(summary.errors[np.isfinite(summary.errors)])
+    return np.array([summary.metric.to_value(error) for error in summary.errors if np.isfinite(error)])
 
 
-def speed_of(number: int, summary: GroupSummary) -> Speed:
+def speed_of(summary: GroupSummary) -> Speed:
     """Return how soon the runs of a group reached the target, and their final scores."""
     epochs, ends = summary.epochs_to_target, np.array(quartiles(summary.errors, summary.metric))
-    return Speed(summary.group.label, number, epochs[np.isfinite(epochs)], ends, len(summary.errors))
+    return Speed(summary.group.label, epochs[np.isfinite(epochs)], ends, len(summary.errors))
 
 
 def unclipped_medians(summaries: Sequence[GroupSummary]) -> list[tuple[str, float]]:
@@ -96,45 +91,36 @@ def quartiles(errors: Floats, metric: Metric) -> list[float]:
     return [metric.to_value(float(end)) for end in ends]
 
 
-def learning_band(number: int, summary: GroupSummary, curves: Mapping[str, Curve]) -> LearningBand:
+def learning_band(summary: GroupSummary, curves: Mapping[str, Curve]) -> LearningBand:
     """Join the curves of a group.
 
     If any run diverged, every run without a point at an epoch counts as diverged there.
 
     Args:
-        number: number of the group.
         summary: summary of the group.
         curves: the score over epochs, by run id.
     """
     group, metric = summary.group, summary.metric
     found = [curves[run.run_id] for run in group.runs if run.run_id in curves]
     if not found:
-        return LearningBand(group.label, number, np.empty(0, np.int64), np.empty((0, 3)))
+        return LearningBand(group.label, np.empty(0, np.int64), np.empty((0, 3)))
     epochs = np.unique(np.concatenate([curve.step for curve in found]))
-    errors = np.full((len(group.runs), len(epochs)), np.inf)
-    for row, curve in enumerate(found):
-        errors[row, np.searchsorted(epochs, curve.step)] = metric.to_errors(curve.value)
-    if not any(run.outcome == "diverged" for run in group.runs):
-        errors = np.where(np.isfinite(errors), errors, np.nan)  # curves may be thinned out, or training stopped early
-        ends = metric.to_values(np.nanpercentile(errors, [25, 50, 75], axis=0).T)
-        return LearningBand(group.label, number, epochs, ends)
-    return LearningBand(group.label, number, epochs, np.array([quartiles(column, metric) for column in errors.T]))
+    missing = np.inf if summary.count("diverged") else np.nan  # curves may be thinned out, or training stopped early
+    errors = np.full((len(epochs), len(group.runs)), missing)
+    for column, curve in enumerate(found):
+        errors[np.searchsorted(epochs, curve.step), column] = metric.to_errors(curve.value)
+    ends = [quartiles(of_epoch[~np.isnan(of_epoch)], metric) for of_epoch in errors]
+    return LearningBand(group.label, epochs, np.array(ends))
 
 
-def norm_range(number: int, summary: GroupSummary) -> NormRange:
+def norm_range(summary: GroupSummary) -> NormRange:
     """Return the gradient norms and the threshold of a group."""
-    norms = np.array(
-        [[run.metrics.get(key, np.nan) for key in keys.GRAD_NORM_PERCENTILES] for run in summary.group.runs]
-    )
+    percentiles = keys.GRAD_NORM_PERCENTILES
+    norms = np.array([[run.metrics.get(key, np.nan) for key in percentiles] for run in summary.group.runs])
     norms = norms[np.isfinite(norms).all(axis=1)]
-    method = _setting(summary, "clip.name") or ""
-    threshold = parse_number(_setting(summary, NORM_THRESHOLDS.get(method, "")))
-    return NormRange(
-        summary.group.label,
-        number,
-        np.median(norms, axis=0) if len(norms) else np.full(len(keys.GRAD_NORM_PERCENTILES), np.nan),
-        threshold,
-    )
+    medians = np.median(norms, axis=0) if len(norms) else np.full(len(percentiles), np.nan)
+    threshold = NORM_THRESHOLDS.get(_setting(summary, "clip.name") or "", "")
+    return NormRange(summary.group.label, medians, parse_number(_setting(summary, threshold)))
 
 
 def median_grid(summaries: Sequence[GroupSummary]) -> Grid | None:

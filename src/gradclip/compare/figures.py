@@ -35,8 +35,8 @@ Figures = dict[str, Callable[[Figure], None]]
 
 def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> Figures:
     """Return the figures for which the groups have data, by file name."""
-    metric, shown = comparison.metric, dict(enumerate(comparison.summaries[:MAX_ROWS]))
-    scores = [group_scores(number, summary) for number, summary in shown.items()]
+    metric, shown = comparison.metric, comparison.summaries[:MAX_ROWS]
+    scores = [group_scores(summary) for summary in shown]
     title = f"{metric.name} of each run{_of_all(len(shown), comparison)}"
     plots: Figures = {
         keys.COMPARISON_FIGURE: partial(
@@ -45,25 +45,24 @@ def figures(comparison: Comparison, curves: Mapping[str, Curve]) -> Figures:
     }
     if curves:
         plots |= _figures_over_epochs(comparison, curves)
-    if any(keys.GRAD_NORM_P90 in run.metrics for summary in shown.values() for run in summary.group.runs):
-        ranges = [norm_range(number, summary) for number, summary in shown.items()]
-        plots["gradient_norms"] = partial(plot_norm_ranges, ranges=ranges)
+    if any(keys.GRAD_NORM_P90 in run.metrics for summary in shown for run in summary.group.runs):
+        plots["gradient_norms"] = partial(plot_norm_ranges, ranges=[norm_range(summary) for summary in shown])
     return plots | _figures_over_settings(comparison)
 
 
 def _figures_over_epochs(comparison: Comparison, curves: Mapping[str, Curve]) -> Figures:
     """Return the learning curves and the speed of the best groups."""
-    metric, shown = comparison.metric, dict(enumerate(comparison.summaries[:MAX_CURVES]))
+    metric, shown = comparison.metric, comparison.summaries[:MAX_CURVES]
     which = _of_all(len(shown), comparison)
-    bands = [learning_band(number, summary, curves) for number, summary in shown.items()]
+    bands = [learning_band(summary, curves) for summary in shown]
     title = f"{metric.curve}: median and interquartile range{which}"
     plots: Figures = {
         "learning_curves": partial(
             plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=metric.is_fraction
         )
     }
-    speeds = [speed_of(number, summary) for number, summary in shown.items()]
-    different_epochs = np.unique(np.concatenate([summary.epochs_to_target for summary in shown.values()]))
+    speeds = [speed_of(summary) for summary in shown]
+    different_epochs = np.unique(np.concatenate([summary.epochs_to_target for summary in shown]))
     if np.isfinite([speed.quartiles[1] for speed in speeds]).sum() >= MIN_SPEEDS and len(different_epochs) > 1:
         plots["speed"] = partial(
             plot_speed,
@@ -82,7 +81,7 @@ def _figures_over_settings(comparison: Comparison) -> Figures:
     metric, summaries = comparison.metric, comparison.summaries
     if grid := median_grid(summaries):
         return {"heat_map": partial(plot_grid, grid=grid, score=metric.name)}
-    lines = threshold_lines(dict(enumerate(summaries)))
+    lines = threshold_lines(summaries)
     if not lines:
         return {}
     unclipped = unclipped_medians(summaries)

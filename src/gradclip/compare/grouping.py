@@ -68,7 +68,8 @@ def group_runs(
     newest = [_newest_of_each_seed(group) for group in members.values()]
     mixed = [differing_settings(group) for group in newest]
     names = group_labels(newest, chosen, mixed) if labels is None else [labels[group[0].run_id] for group in newest]
-    groups = [Group(name, _settings(group[0], chosen), group) for name, group in zip(names, newest, strict=True)]
+    settings = [{name: group[0].parameters[name] for name in chosen if name in group[0].parameters} for group in newest]
+    groups = [Group(*parts) for parts in zip(names, settings, newest, strict=True)]
     duplicates = len(runs) - sum(map(len, newest))
     return Grouping(chosen, groups, duplicates, mixed=sorted({name for inner in mixed for name in inner}))
 
@@ -95,7 +96,3 @@ def _newest_of_each_seed(runs: Sequence[StoredRun]) -> list[StoredRun]:
     differing = differing_settings(runs)
     newest = {(*(run.parameters.get(name) for name in differing), run.parameters.get("seed")): run for run in runs}
     return list(newest.values())
-
-
-def _settings(run: StoredRun, by: Sequence[str]) -> dict[str, str]:
-    return {name: run.parameters[name] for name in by if name in run.parameters}

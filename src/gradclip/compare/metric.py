@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf, isfinite
 
 import numpy as np
@@ -55,21 +55,13 @@ class Metric:
         """Convert values of the metric to errors, where lower is better."""
         return (values - self.perfect) * self.sign
 
-    def to_values(self, errors: Floats) -> Floats:
-        """Convert finite errors to values of the metric."""
-        return self.perfect + errors * self.sign
-
     def to_value(self, error: float) -> float:
         """Convert an error to a value of the metric; NaN for the infinite error of a diverged run."""
-        return float(self.to_values(np.array(error))) if isfinite(error) else np.nan
+        return float(self.perfect + error * self.sign) if isfinite(error) else np.nan
 
     def in_order(self, low: float, high: float) -> tuple[float, float]:
         """Return the ends of an interval of errors in ascending order of the metric's values."""
         return (low, high) if self.sign > 0 else (high, low)
-
-    def test_errors(self, runs: Sequence[StoredRun]) -> Floats | None:
-        """Return the errors on the test examples, ``[runs]``; None if they are not reported."""
-        return replace(self, name=self.reported).errors(runs) if self.reported else None
 
 
 def choose_metric(runs: Sequence[StoredRun], name: str | None = None, split: Split | None = None) -> Metric:
@@ -153,6 +145,5 @@ def _caveat(runs: Sequence[StoredRun], score: Score, asked: str) -> str:
     validated = sum("validation" in score.finals(run.metrics) for run in runs)
     if validated == len(runs):
         return chosen_on_test(f"{asked} selects them")
-    return (
-        chosen_on_test(f"only {validated} of {len(runs)} runs have validation rows") if validated else chosen_on_test()
-    )
+    some = f"only {validated} of {len(runs)} runs have validation rows"
+    return chosen_on_test(some) if validated else chosen_on_test()

@@ -47,7 +47,7 @@ def short_table(comparison: Comparison, width: int) -> Table:
         columns["diverged"] = [f"{one.count('diverged')} of {len(one.errors)}" for one in shown]
     if width >= WIDE:
         columns["clipped"] = [format_fraction(one.clip_fraction) for one in shown]
-    if comparison.pairs and _has_best(comparison):
+    if comparison.pairs and comparison.has_best:
         columns["p vs best"] = [_against_best(comparison, one) for one in shown]
     groups = len(comparison.summaries)
     some = "" if len(shown) == groups else f"; best {len(shown)} of {groups} groups"
@@ -161,21 +161,16 @@ def verdicts(comparison: Comparison) -> list[str]:
 
     Each sentence is one line. An indented line is a command.
     """
-    if not _has_best(comparison):
+    if not comparison.has_best:
         return [*_best(comparison), *_caveats(comparison)]
     caveat = [comparison.metric.caveat] if comparison.metric.caveat and len(comparison.summaries) > 1 else []
     open_questions = [*edge_lines(comparison), *_not_significant(comparison), *_caveats(comparison)]
     return [*_best(comparison), *caveat, *open_questions]
 
 
-def _has_best(comparison: Comparison) -> bool:
-    """Return whether the median run of any group has a score."""
-    return not isinf(comparison.best.median.value)
-
-
 def _best(comparison: Comparison) -> list[str]:
     best, *others = comparison.summaries
-    if not _has_best(comparison):
+    if not comparison.has_best:
         advise = command_line("advise", [f"run={best.group.runs[0].run_id}"])
         return [
             "The median run of every group diverged: none of these settings works.",
@@ -187,11 +182,10 @@ def _best(comparison: Comparison) -> list[str]:
         value += f" ({format_error(best.test_median.value, comparison.metric)} on the test rows)"
     if not others:
         return [f"{best.group.label}: median {value}; there is no other group to compare it with."]
-    beaten = {pair.worse.group.label for pair in comparison.pairs if pair.better is best and pair.significant}
-    tested = {group.group.label for pair in comparison.pairs for group in (pair.better, pair.worse)}
-    if beaten and beaten == tested - {best.group.label}:
+    beaten = sum(pair.better is best and pair.significant for pair in comparison.pairs)
+    if 0 < beaten == len(comparison.pairs):
         return [f"Best: {best.group.label}, median {value}; significantly better than every other group tested."]
-    count = f"{len(beaten)} of {len(others)} other groups"
+    count = f"{beaten} of {len(others)} other groups"
     ahead = [pair for pair in comparison.pairs if pair.worse is best and pair.significant]
     what = f"Significantly better than {best.group.label} by the ranks of all runs, in spite of a worse median"
     return [

@@ -46,7 +46,7 @@ def median(errors: Floats) -> Estimate:
     """
     from scipy.stats import binom
 
-    value = _restore_infinity(float(np.median(np.minimum(errors, HUGE))))
+    value = float(np.median(errors))
     if len(errors) < FEWEST_RUNS:
         return Estimate(value, nan, nan)
     outside = max(int(binom.ppf((1 - CONFIDENCE) / 2, len(errors), 0.5)), 1) - 1  # runs beyond either end
@@ -64,7 +64,7 @@ def interquartile_mean(errors: Floats) -> Estimate:
     from scipy.stats import bootstrap, trim_mean
 
     statistic, finite = partial(trim_mean, proportiontocut=0.25), np.minimum(errors, HUGE)
-    value = _restore_infinity(float(statistic(finite, axis=0)))
+    value = float(statistic(errors))
     if len(errors) < FEWEST_RUNS:
         return Estimate(value, nan, nan)
     if np.ptp(finite) == 0:
@@ -72,12 +72,8 @@ def interquartile_mean(errors: Floats) -> Estimate:
     resampled = bootstrap(
         (finite,), statistic, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", random_state=0
     )
-    low, high = resampled.confidence_interval
-    return Estimate(value, _restore_infinity(float(low)), _restore_infinity(float(high)))
-
-
-def _restore_infinity(value: float) -> float:
-    return inf if value > HUGE / 1e6 else value
+    low, high = (inf if end > HUGE / 1e6 else float(end) for end in resampled.confidence_interval)
+    return Estimate(value, low, high)
 
 
 @cache  # many groups share the same counts, and SciPy also computes a p-value

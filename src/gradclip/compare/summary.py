@@ -1,5 +1,6 @@
 """Summaries of groups, and tests of the best group against the others."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -128,6 +129,11 @@ class Comparison:
         """The group with the best median."""
         return self.summaries[0]
 
+    @property
+    def has_best(self) -> bool:
+        """Whether the median run of any group has a score."""
+        return self.best.median.value < inf
+
 
 def summarize_groups(
     groups: Sequence[Group], metric: Metric, curves: Mapping[str, Curve], target: float
@@ -147,19 +153,19 @@ def summarize_groups(
 
 
 def _summarize(group: Group, metric: Metric, curves: Mapping[str, Curve], target: float) -> GroupSummary:
-    errors, test_errors = metric.errors(group.runs), metric.test_errors(group.runs)
-    counts = {outcome: sum(run.outcome == outcome for run in group.runs) for outcome in OUTCOMES}
+    errors, counts = metric.errors(group.runs), Counter(run.outcome for run in group.runs)
+    on_test = replace(metric, name=metric.reported)
     return GroupSummary(
         group=group,
         metric=metric,
         errors=errors,
         median=statistics.median(errors),
         interquartile_mean=statistics.interquartile_mean(errors),
-        outcomes={outcome: statistics.proportion(count, len(group.runs)) for outcome, count in counts.items()},
+        outcomes={outcome: statistics.proportion(counts[outcome], len(group.runs)) for outcome in OUTCOMES},
         epochs_to_target=np.array([first_epoch_at(curves.get(run.run_id), metric.sign, target) for run in group.runs]),
         clip_fraction=median_of([run.metrics.get(keys.GRAD_CLIP_FRACTION, np.nan) for run in group.runs]),
         seconds=median_of([run.seconds for run in group.runs]),
-        test_median=None if test_errors is None else statistics.median(test_errors),
+        test_median=statistics.median(on_test.errors(group.runs)) if metric.reported else None,
     )
 
 
@@ -188,18 +194,16 @@ def default_target(groups: Sequence[Group], metric: Metric) -> float:
 
 
 def compare_with_best(summaries: Sequence[GroupSummary]) -> list[Pair]:
-    """Compare the first group, the best, with each of the next best; skip groups of one run."""
+    """Compare the first group, the best, with each of the next best; skip groups of one run.
+
+    Runs of the same seed are compared in pairs if any two groups share at least two seeds.
+    """
     best, *others = summaries
     tested = [group for group in others if len(group.errors) > 1][: MAX_COMPARED_GROUPS - 1]
-    return compare_with(best, tested) if len(best.errors) > 1 else []
-
-
-def compare_with(best: GroupSummary, others: Sequence[GroupSummary]) -> list[Pair]:
-    """Compare a group with others, in pairs of runs of the same seed if any two groups share at least two seeds."""
-    if not others:
+    if not tested or len(best.errors) == 1:
         return []
-    matrix = error_matrix([best, *others])
-    return _unpaired(best, others) if matrix is None else _paired(best, others, matrix)
+    matrix = error_matrix([best, *tested])
+    return _unpaired(best, tested) if matrix is None else _paired(best, tested, matrix)
 
 
 def error_matrix(groups: Sequence[GroupSummary]) -> Floats | None:

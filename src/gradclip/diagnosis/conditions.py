@@ -85,21 +85,6 @@ def undoes_scale(optimizer: str) -> bool:
     return is_scale_free(optimizer) or divides_by_average(optimizer)
 
 
-def epsilon_dominates(optimizer: str, element: float, epsilon: float) -> bool:
-    """Return whether gradients are so small that the epsilon of an Adam-like optimizer at least halves its updates.
-
-    Args:
-        optimizer: name of the optimizer.
-        element: magnitude of a gradient element after clipping.
-        epsilon: constant added to the denominator.
-
-    Example:
-        >>> epsilon_dominates("adamw", 1e-9, 1e-8), epsilon_dominates("adamw", 1e-7, 1e-8)
-        (True, False)
-    """
-    return divides_by_average(optimizer) and element <= epsilon
-
-
 def updates_vanish(optimizer: str, coefficient: float, update_ratio: float) -> bool:
     """Return whether clipping makes updates so small that training stands still.
 
@@ -140,24 +125,15 @@ def _running_medians(values: list[float]) -> Iterator[float]:
         yield -low[0] if len(low) > len(high) else (high[0] - low[0]) / 2
 
 
-def has_drifted(drift: float) -> bool:
-    """Return whether norms changed too much for one threshold from the first quarter of the steps to the last.
+def steps_before_explosion(norms: Floats) -> int:
+    """Return how many norms precede the first that exceeds ten times their median; all of them if none does.
 
     Example:
-        >>> has_drifted(12.0), has_drifted(0.05), has_drifted(3.0)
-        (True, True, False)
+        >>> steps_before_explosion(np.array([3.0, 4.0, 3.0, 200.0, 5e6]))
+        3
     """
-    return not 1 / LARGE_DRIFT < drift < LARGE_DRIFT
-
-
-def dominates(share: float, tensors: int) -> bool:
-    """Return whether one of at least three tensors has nearly all of the squared norm.
-
-    Example:
-        >>> dominates(0.95, 12), dominates(0.85, 12), dominates(0.95, 2)
-        (True, False, False)
-    """
-    return share > DOMINANT_TENSOR and tensors >= MIN_TENSORS
+    spikes = spiking(norms)
+    return int(np.argmax(spikes)) if spikes.any() else len(norms)
 
 
 def fraction_at_maximum(norms: Floats) -> float:

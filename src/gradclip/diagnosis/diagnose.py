@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from gradclip.diagnosis.conditions import DEFAULT_EPSILON
-from gradclip.diagnosis.evidence import Evidence, gather_evidence
+from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.findings import Finding, find
 from gradclip.diagnosis.finite_statistics import null_nonfinite
+from gradclip.diagnosis.gathering import gather_evidence
 from gradclip.diagnosis.log import Training, as_log
 from gradclip.diagnosis.open_questions import open_questions
 from gradclip.diagnosis.remedy import Loop, Remedy
@@ -50,8 +51,7 @@ class Diagnosis:
         """Return the diagnosis as text, with an exclamation mark before each problem."""
         lines = ["Findings:", *(f"{'!' if finding.is_problem else ' '} {finding}" for finding in self.findings)]
         lines += ["", "What to try:" if self.remedies else "Nothing to try."]
-        for remedy in self.remedies:
-            lines += [f"  {remedy.what}: {remedy.why}", *(f"    {line}" for line in remedy.lines(self.loop))]
+        lines += [line for remedy in self.remedies for line in remedy.lines(self.loop)]
         if self.unknown:
             lines += ["", "Not known from this log:", *(f"  {what}" for what in self.unknown)]
         return "\n".join(lines)

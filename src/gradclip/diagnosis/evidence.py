@@ -1,4 +1,4 @@
-"""Evidence: the numbers that a diagnosis is based on, computed from a log and other facts about the training run."""
+"""Evidence: the numbers that a diagnosis is based on, and what they show by the conditions in ``conditions.py``."""
 
 from dataclasses import dataclass
 
@@ -6,29 +6,12 @@ import numpy as np
 
 from gradclip import keys
 from gradclip.arrays import Floats
-from gradclip.diagnosis.conditions import (
-    EQUAL,
-    EXPLOSION_FACTOR,
-    FEW_NORMS,
-    OVERFITS,
-    OVERFITS_CLEARLY,
-    scale_jumps,
-    spiking,
-)
-from gradclip.diagnosis.finite_statistics import finite_values, largest_of, mean_of, median_of, percentile_of
-from gradclip.diagnosis.log import EPOCH, LEARNING_RATE, SKIPPED, STEP, TARGET_MAX_ABS, Log, Training
+from gradclip.diagnosis import conditions
+from gradclip.diagnosis.finite_statistics import finite_values, largest_of
+from gradclip.diagnosis.log import LEARNING_RATE, Log, Training
 from gradclip.diagnosis.probe_results import ProbeResult
-from gradclip.diagnosis.tensors import (
-    dominant_tensor,
-    in_spikes,
-    largest_update_ratios,
-    norm_for_10pct_step,
-    spiking_parameter,
-)
 
-MAX_STEPS_OF_TENSORS = 10_000  # steps used for the norms of single tensors, of which there may be thousands
 ENDED_WELL = ("learned", "finished")
-NOISE_FACTOR = 1.01  # a smaller change of the training loss is noise
 
 
 @dataclass(frozen=True)
@@ -135,136 +118,66 @@ class Evidence:
         known = self.training.learning_rate
         return largest_of(self.log[LEARNING_RATE]) if np.isnan(known) else known
 
+    @property
+    def is_clipped_already(self) -> bool:
+        """Whether the norms look as if they were logged after clipping; false if they are known not to be."""
+        is_known = self.log.is_before_clipping or bool(self.scale_jumps)
+        return not is_known and conditions.are_clipped_already(self.finite_norms)
 
-@np.errstate(all="ignore")  # non-finite results are dropped later
-def gather_evidence(log: Log, training: Training) -> Evidence:
-    """Compute the evidence.
+    @property
+    def needs_strong_clipping(self) -> bool:
+        """Whether most steps must be clipped: most steps of the run were, or the run exploded."""
+        return self.exploded or (self.clips and self.clip_fraction > conditions.MOSTLY_CLIPPED)
 
-    If the run diverged or stalled, only the steps before the gradients exploded are usable; otherwise all steps with a
-    finite gradient are.
-    """
-    norm = log[keys.GRAD_NORM]
-    finite = log.select(np.isfinite(norm) & (norm > 0))
-    finite_norm, steps = finite[keys.GRAD_NORM], finite[STEP]
-    before_explosion = len(finite)
-    if training.outcome not in ENDED_WELL:
-        before_explosion = steps_before_explosion(finite_norm)
-    outcome = training.outcome or _outcome(log, finite_norm, before_explosion)
-    usable = finite
-    if outcome not in {*ENDED_WELL, ""}:
-        usable = finite.select(np.arange(len(finite)) < before_explosion)
-    unusable = 0 < len(usable) < len(log)
-    coefficient = _coefficient(finite, training)
-    thinned = usable.select(np.arange(len(usable)) % (1 + len(usable) // MAX_STEPS_OF_TENSORS) == 0)
-    parameter, factor = spiking_parameter(thinned)
-    dominant, share = dominant_tensor(thinned)
-    ratios = largest_update_ratios(thinned)
-    return Evidence(
-        training=training,
-        log=log,
-        norms=_norms(usable) if len(usable) else None,
-        steps=len(log),
-        clip_fraction=_clip_fraction(coefficient) if np.isnan(training.clip_fraction) else training.clip_fraction,
-        coefficient=mean_of(coefficient),
-        coefficient_spread=_spread(coefficient),
-        element=_element(finite, coefficient, training.elements),
-        element_share=_element_share(usable),
-        spiking_parameter=parameter,
-        spike_factor=factor,
-        tensors=len(log.tensors(keys.GRAD_NORM)),
-        dominant_tensor=dominant,
-        dominant_share=share,
-        parameter_p90=median_of([percentile_of(norms, 90) for _, norms in thinned.columns_of(keys.GRAD_NORM)]),
-        norm_for_10pct_step=norm_for_10pct_step(training, thinned),
-        largest_update_ratio=largest_of(ratios),
-        typical_update_ratio=median_of(ratios),
-        target_max_abs=largest_of(log[TARGET_MAX_ABS]),
-        scale_jumps={} if log.is_unscaled else {int(steps[row]): by for row, by in scale_jumps(finite_norm).items()},
-        overfits_after_epoch=_overfits_after_epoch(training, log),
-        exploded=outcome == "diverged" or (outcome == "stalled" and unusable),
-    )
+    @property
+    def needs_probe(self) -> bool:
+        """Whether the norms are no basis for advice: most steps must be clipped, or the task was not solved."""
+        return self.needs_strong_clipping or self.training.is_solved is False
 
+    @property
+    def has_too_few_steps(self) -> bool:
+        """Whether the gradients exploded after too few steps to choose a threshold."""
+        return self.exploded and self.norms is not None and self.norms.steps < conditions.FEW_NORMS
 
-def steps_before_explosion(norms: Floats) -> int:
-    """Return how many norms precede the first that exceeds ten times their median; all of them if none does.
+    @property
+    def is_calm(self) -> bool:
+        """Whether gradients neither exploded nor spiked; false for a clipped log whose outcome is not known."""
+        if self.needs_strong_clipping or self.spiking_parameter or self.norms is None:
+            return False
+        return not self.norms.spikes and (not self.clips or self.training.outcome != "")
 
-    Example:
-        >>> steps_before_explosion(np.array([3.0, 4.0, 3.0, 200.0, 5e6]))
-        3
-    """
-    spikes = spiking(norms)
-    return int(np.argmax(spikes)) if spikes.any() else len(norms)
+    @property
+    def has_drifted(self) -> bool:
+        """Whether the norms of a run that did not explode changed too much for one threshold."""
+        drift = 1.0 if self.norms is None or self.exploded else self.norms.drift
+        return not 1 / conditions.LARGE_DRIFT < drift < conditions.LARGE_DRIFT
 
+    @property
+    def one_tensor_dominates(self) -> bool:
+        """Whether one of at least three tensors has nearly all of the squared norm."""
+        return self.dominant_share > conditions.DOMINANT_TENSOR and self.tensors >= conditions.MIN_TENSORS
 
-def _outcome(log: Log, finite_norm: Floats, before_explosion: int) -> str:
-    """Return ``diverged`` if the last norm is not finite, or norms grew and stayed large; else an empty string."""
-    taken = log[keys.GRAD_NORM][log[SKIPPED] != 1]
-    if taken.size and not np.isfinite(taken[-1]):
-        return "diverged"
-    calm, later = finite_norm[:before_explosion], finite_norm[before_explosion:]
-    stays_large = later.size and min(np.median(later), later[-1]) > EXPLOSION_FACTOR * np.median(calm)
-    return "diverged" if stays_large else ""
+    @property
+    def is_inert(self) -> bool:
+        """Whether the run rescales gradients by a norm and its optimizer undoes it, wholly or nearly."""
+        if self.training.clip not in conditions.RESCALING:
+            return False
+        if conditions.is_scale_free(self.training.optimizer):
+            return self.clip_fraction > 0
+        is_constant = self.clip_fraction >= conditions.NEARLY_ALL and self.coefficient_spread <= conditions.STEADY
+        return conditions.divides_by_average(self.training.optimizer) and is_constant
 
+    @property
+    def norm_is_undone(self) -> bool:
+        """Whether the optimizer undoes clipping by the norm, or would undo it."""
+        return self.is_inert or conditions.is_scale_free(self.training.optimizer)
 
-def _norms(usable: Log) -> Norms:
-    norm = usable[keys.GRAD_NORM]
-    quarter = max(1, len(norm) // 4)
-    median = float(np.median(norm))
-    return Norms(
-        steps=len(norm),
-        mean=float(norm.mean()),
-        p50=median,
-        p90=float(np.percentile(norm, 90)),
-        largest=float(norm.max()),
-        largest_step=int(usable[STEP][int(np.argmax(norm))]),
-        spikes=int(spiking(norm).sum()),
-        drift=float(np.median(norm[-quarter:]) / np.median(norm[:quarter])),
-        first=float(norm[0] / np.median(norm[: max(FEW_NORMS, len(norm) // 10)])),
-        value_p90=percentile_of(usable[keys.GRAD_MAX_ABS], 90),
-    )
+    @property
+    def epsilon_dominates(self) -> bool:
+        """Whether gradients are so small that the epsilon of an Adam-like optimizer at least halves its updates."""
+        return conditions.divides_by_average(self.training.optimizer) and self.element <= self.training.epsilon
 
-
-def _coefficient(finite: Log, training: Training) -> Floats:
-    """Return the coefficient of each step, ``[steps]``: as logged, or by the threshold; NaN if not known."""
-    if keys.GRAD_COEFFICIENT in finite:
-        return finite[keys.GRAD_COEFFICIENT]
-    norm = finite[keys.GRAD_NORM]
-    if keys.GRAD_NORM_CLIPPED in finite:
-        return finite[keys.GRAD_NORM_CLIPPED] / norm
-    if training.clip == "none":
-        return np.ones(len(norm))
-    return np.minimum(training.threshold / norm, 1)
-
-
-def _clip_fraction(coefficient: Floats) -> float:
-    known = coefficient[np.isfinite(coefficient)]
-    return float(np.mean(np.abs(known - 1) > EQUAL)) if known.size else np.nan
-
-
-def _spread(coefficient: Floats) -> float:
-    low, high = percentile_of(coefficient, 10), percentile_of(coefficient, 90)
-    return high / low if low > 0 else np.inf
-
-
-def _element(finite: Log, coefficient: Floats, elements: int) -> float:
-    if elements:
-        return median_of(finite[keys.GRAD_NORM] * coefficient) / float(np.sqrt(elements))
-    return median_of(finite[keys.GRAD_MAX_ABS] * coefficient)
-
-
-def _element_share(usable: Log) -> float:
-    norm = usable[keys.GRAD_NORM]
-    if not norm.size:
-        return np.nan
-    spikes = in_spikes(norm)
-    return median_of((usable[keys.GRAD_MAX_ABS][spikes] / norm[spikes]) ** 2)
-
-
-def _overfits_after_epoch(training: Training, log: Log) -> int:
-    epoch, loss = log[EPOCH], log[keys.LOSS_STEP]
-    best = training.best_epoch
-    noise = OVERFITS_CLEARLY if training.chosen_on in {"", "test"} else OVERFITS
-    if training.outcome in {"", "diverged"} or best not in epoch or not training.final_to_best_ratio > noise:
-        return 0
-    at_best, at_end = np.nanmean(loss[epoch == best]), np.nanmean(loss[epoch == epoch[-1]])
-    return best if at_end * NOISE_FACTOR < at_best else 0
+    @property
+    def can_scale_target(self) -> bool:
+        """Whether the target is far from 1 in magnitude, and could be scaled."""
+        return conditions.is_far_from_one(self.target_max_abs) and self.training.can_scale_target

@@ -8,11 +8,10 @@ from typing import Literal
 import numpy as np
 
 from gradclip.arrays import Floats
-from gradclip.diagnosis.conditions import EXPLOSION_FACTOR, LARGE_TARGET, LARGE_UPDATE, is_far_from_one
-from gradclip.diagnosis.evidence import steps_before_explosion
+from gradclip.diagnosis.conditions import EXPLOSION_FACTOR, steps_before_explosion
+from gradclip.diagnosis.explosion_remedies import explosion_remedies, positive
 from gradclip.diagnosis.finite_statistics import largest_of, null_nonfinite
-from gradclip.diagnosis.remedy import OUR_NETWORK, Loop, Remedy, clip_norm
-from gradclip.diagnosis.suggestions import BOUNDED_LOSS, rounded, scaled_target, smaller_rate, thresholds_over_decades
+from gradclip.diagnosis.remedy import Loop, Remedy
 from gradclip.errors import first_few
 from gradclip.formatting import format_value
 from gradclip.norms.arrays import differ
@@ -87,7 +86,7 @@ class Explosion:
         if self.loop == "command" and remedy.changes:
             width = max(OVERRIDES_WIDTH, *(len(other.overrides) for other in self.remedies))
             return [f"  {remedy.overrides:<{width}} {remedy.why}"]
-        return [f"  {remedy.what}: {remedy.why}", *(f"    {line}" for line in remedy.lines(self.loop))]
+        return remedy.lines(self.loop)
 
     def _headline(self) -> list[str]:
         step, epoch, place = self.divergence.step, self.divergence.epoch, self.divergence.place
@@ -157,7 +156,7 @@ def explain(
     row = min(int(np.searchsorted(record.step, divergence.step)), len(record.step) - 1)
     trained = np.flatnonzero(record.trained[row])
     history = record.before(divergence.step, HISTORY_STEPS)
-    shares = _shares(history)
+    largest, share = _largest_parameter(history)
     return Explosion(
         divergence=divergence,
         kind=kind or _kind(record, row, divergence.place),
@@ -172,12 +171,10 @@ def explain(
         norms=history.norm.tolist(),
         norms_clipped=history.norm_clipped.tolist(),
         growth=_growth(history.norm),
-        largest_parameter=record.names[int(np.nanargmax(shares))] if shares.size else "",
-        largest_share=float(np.nanmax(shares)) if shares.size else np.nan,
+        largest_parameter=largest,
+        largest_share=share,
         largest_update=largest_of(history.update_ratios),
-        remedies=_remedies_of_data(record, row, divergence.place, history)
-        or _remedies_of_place(divergence.place, history)
-        or _remedies(record, history, learning_rate),
+        remedies=explosion_remedies(record, row, divergence.place, history, learning_rate),
         loop=loop,
     )
 
@@ -209,92 +206,15 @@ def _kind(record: GradientRecord, row: int, place: str) -> Kind:
 
 def _growth(norms: Floats) -> float:
     """Return the geometric mean of the growth factors over the last steps; NaN with fewer than two steps."""
-    last = _positive(norms[-SHOWN_STEPS:])
+    last = positive(norms[-SHOWN_STEPS:])
     return float((last[-1] / last[0]) ** (1 / (len(last) - 1))) if len(last) > 1 else np.nan
 
 
-def _shares(history: GradientRecord) -> Floats:
-    """Return each parameter's fraction of the squared global norm in the last finite step, ``[parameters]``."""
+def _largest_parameter(history: GradientRecord) -> tuple[str, float]:
+    """Return the parameter with the largest norm in the last finite step, and its fraction of the squared norm."""
     finite = np.flatnonzero(np.isfinite(history.norm) & (history.norm > 0))
     if not finite.size:
-        return np.empty(0)
-    last = finite[-1]
-    shares: Floats = np.square(history.norms[last] / history.norm[last])
-    return shares
-
-
-def _remedies_of_data(record: GradientRecord, row: int, place: str, history: GradientRecord) -> list[Remedy]:
-    """Return the only remedy if one batch is the cause: neither the learning rate nor clipping can help."""
-    names = {"inputs": record.input_max_abs[row], "targets": record.target_max_abs[row]}
-    if bad := " and ".join(name for name, largest in names.items() if np.isinf(largest)):
-        return [Remedy("look at these rows", f"{bad} of this batch are not finite; no setting can fix that")]
-    if place == "loss" and _are_ordinary(history):
-        why = "the steps before it were ordinary, so a value in the batch, or an operation on it, is not defined"
-        return [Remedy("look at this batch, and at the network's output and loss for it", why)]
-    return []
-
-
-def _are_ordinary(history: GradientRecord) -> bool:
-    """Return whether the steps show no explosion: no large update, and a last norm that is not far above the others."""
-    norms = _positive(history.norm)
-    is_usual = norms.size > 1 and bool(history.norm[-1] <= EXPLOSION_FACTOR * np.median(norms))
-    return is_usual and not largest_of(history.update_ratios) > LARGE_UPDATE
-
-
-def _remedies_of_place(place: str, history: GradientRecord) -> list[Remedy]:
-    """Return the remedies for failures that the gradients do not show."""
-    what, _, name = place.partition(" ")
-    if place == LOSS_SCALE:
-        why = "the gradients or the loss exceed the range of float16 at every loss scale"
-        return [Remedy("train in bfloat16 (precision bf16-mixed), which has the range of float32", why)]
-    if what == "buffer":
-        why = f"a non-finite batch made {name} non-finite for good: training continues, but evaluation fails"
-        return [Remedy("look at the batches before that step, and reset the buffer", why)]
-    if what == "validation":
-        why = f"{name} is not finite in validation, although it is in training"
-        return [Remedy("look at the validation rows, and at what the network does in eval()", why)]
-    if what == "update":
-        finite = _positive(history.norm)
-        typical = rounded(np.median(finite)) if finite.size else "1"
-        why = f"the square of a gradient overflowed in the optimizer, which no longer updates {name}"
-        return [Remedy("clip by the norm", why, clip_norm(typical))]
-    return []
-
-
-def _remedies(
-    record: GradientRecord, history: GradientRecord, learning_rate: float | Mapping[str, float]
-) -> list[Remedy]:
-    remedies = []
-    target, update = largest_of(record.target_max_abs), largest_of(history.update_ratios)
-    if is_far_from_one(target):
-        remedies.append(scaled_target(target))
-    if update > LARGE_UPDATE:
-        remedies.append(smaller_rate(*_large_update(history, learning_rate)))
-    norms = _positive(history.norm)
-    if norms.size:
-        remedies.append(thresholds_over_decades(float(norms.min()), differ(history.norm, history.norm_clipped)))
-    if target > LARGE_TARGET:
-        remedies.append(BOUNDED_LOSS)
-    why = "the first step was already non-finite: check data and initialization"
-    return remedies or [Remedy("another network or initialization", why, OUR_NETWORK)]
-
-
-def _positive(norms: Floats) -> Floats:
-    return norms[np.isfinite(norms) & (norms > 0)]
-
-
-def _large_update(history: GradientRecord, learning_rate: float | Mapping[str, float]) -> tuple[float, float, str]:
-    """Return the ratio of an update that is too large, its learning rate, and text that names both if rates differ.
-
-    With one rate, it is the largest update. If rates differ, it is from the first step with a large update: it
-    may have caused later large updates of other parameters, whose rates are not to blame.
-    """
-    rates = learning_rate if isinstance(learning_rate, Mapping) else dict.fromkeys(history.names, learning_rate)
-    are_several = len({rate for rate in rates.values() if np.isfinite(rate)}) > 1
-    ratios = np.where(np.isfinite(history.update_ratios), history.update_ratios, -np.inf)
-    of_steps = ratios.max(axis=1)
-    row = int(np.argmax(of_steps > LARGE_UPDATE if are_several else of_steps))
-    column = int(np.argmax(ratios[row]))
-    name = history.names[column]
-    rate = rates.get(name, np.nan)
-    return float(ratios[row, column]), rate, f" ({name}, at a learning rate of {rate:g})" if are_several else ""
+        return "", np.nan
+    shares = np.square(history.norms[finite[-1]] / history.norm[finite[-1]])
+    column = int(np.nanargmax(shares))
+    return history.names[column], float(shares[column])

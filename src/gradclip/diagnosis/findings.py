@@ -11,16 +11,7 @@ from gradclip.diagnosis import conditions
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.log import STEP
 from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult, remedies_of
-from gradclip.diagnosis.suggestions import (
-    HIGHEST_THRESHOLD,
-    LOWEST_THRESHOLD,
-    are_clipped_already,
-    can_scale_target,
-    gradients_are_calm,
-    has_too_few_steps,
-    is_inert,
-    rounded,
-)
+from gradclip.diagnosis.suggestions import HIGHEST_THRESHOLD, LOWEST_THRESHOLD, rounded
 from gradclip.errors import first_few
 from gradclip.formatting import chosen_on_test, counted, format_value
 
@@ -58,9 +49,9 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
         probe: evidence from a short run that measured norms; None without one.
     """
     measured = probe or evidence
-    found = [*_outcome(evidence, probe), *_chosen_on_test(evidence, measured), *_overfitting(evidence)]
-    found += _log_quality(measured)
-    if are_clipped_already(measured) or not evidence.steps:
+    found = [_outcome(evidence), *(_usable_steps(evidence) if probe is None else _probe(probe))]
+    found += [*_chosen_on_test(evidence, measured), *_overfitting(evidence), *_log_quality(measured)]
+    if measured.is_clipped_already or not evidence.steps:
         return found  # such norms say nothing else about the gradients
     return [
         *found,
@@ -74,33 +65,40 @@ def find(evidence: Evidence, probe: Evidence | None = None) -> list[Finding]:
     ]
 
 
-def _outcome(evidence: Evidence, probe: Evidence | None) -> Iterator[Finding]:
-    training, norms = evidence.training, evidence.norms
-    numbers = {"steps": float(evidence.steps)}
-    if training.command is not None:
-        text = f"Outcome of {training.name}: {training.outcome}."
-        if training.outcome == "stalled" and gradients_are_calm(evidence):
-            text += " Its gradients neither explode nor spike, so clipping will not help."
-        yield Finding("outcome", text, numbers, is_problem=training.outcome in {"diverged", "stalled"})
-    else:
-        yield Finding("steps", _logged_steps(evidence), numbers)
-    if probe is not None and probe.probe_results:
-        yield _of_probe(probe.probe_results)
-    elif probe is not None:
-        text = f"The norms are from a probe run of {counted(probe.steps, 'step')}, {probe.training.name}"
-        yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
-        if probe.exploded and probe.norms is not None:
-            steps = probe.norms.steps
-            text = f"The probe run exploded too, after {counted(steps, 'step')}."
-            text += f" {NO_BASIS}" if has_too_few_steps(probe) else " Its threshold was too large."
-            yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
-    elif norms is None and evidence.steps:
-        yield _unusable(evidence)
-    elif norms is not None and evidence.exploded:
+def _outcome(evidence: Evidence) -> Finding:
+    training, numbers = evidence.training, {"steps": float(evidence.steps)}
+    if training.command is None:
+        return Finding("steps", _logged_steps(evidence), numbers)
+    text = f"Outcome of {training.name}: {training.outcome}."
+    if training.outcome == "stalled" and evidence.is_calm:
+        text += " Its gradients neither explode nor spike, so clipping will not help."
+    return Finding("outcome", text, numbers, is_problem=training.outcome in {"diverged", "stalled"})
+
+
+def _probe(probe: Evidence) -> Iterator[Finding]:
+    """Yield findings on a probe: on the settings that it tried, or on the short run that measured norms."""
+    if probe.probe_results:
+        yield _tried_settings(probe.probe_results)
+        return
+    text = f"The norms are from a probe run of {counted(probe.steps, 'step')}, {probe.training.name}"
+    yield Finding("probe", f"{text}: {probe.training.outcome}.", {"steps": float(probe.steps)})
+    if probe.exploded and probe.norms is not None:
+        steps = probe.norms.steps
+        text = f"The probe run exploded too, after {counted(steps, 'step')}."
+        text += f" {NO_BASIS}" if probe.has_too_few_steps else " Its threshold was too large."
+        yield Finding("explosion of probe", text, {"steps": float(steps)}, is_problem=True)
+
+
+def _usable_steps(evidence: Evidence) -> Iterator[Finding]:
+    norms = evidence.norms
+    if norms is None:
+        if evidence.steps:
+            yield _unusable(evidence)
+    elif evidence.exploded:
         text = f"The gradients exploded after {norms.steps} of {evidence.steps} steps; later steps are not used."
-        text += f" {NO_BASIS}" if has_too_few_steps(evidence) else ""
+        text += f" {NO_BASIS}" if evidence.has_too_few_steps else ""
         yield Finding("explosion", text, {"steps_before": float(norms.steps)}, is_problem=True)
-    elif norms is not None and norms.steps < FEW_STEPS:
+    elif norms.steps < FEW_STEPS:
         text = f"Only {counted(norms.steps, 'step is', 'steps are')} usable, so percentiles are rough."
         yield Finding("few steps", text, {"steps": float(norms.steps)})
 
@@ -114,7 +112,7 @@ def _unusable(evidence: Evidence) -> Finding:
     return Finding("zero gradients", f"Every finite gradient is zero, so nothing is learned. {causes}", is_problem=True)
 
 
-def _of_probe(results: Sequence[ProbeResult]) -> Finding:
+def _tried_settings(results: Sequence[ProbeResult]) -> Finding:
     """Return a finding on the settings that a probe tried, and on those that diverged or did not learn."""
     groups = {
         "diverged": [result.remedy.what for result in results if not isfinite(result.error)],
@@ -171,7 +169,7 @@ def _log_quality(evidence: Evidence) -> Iterator[Finding]:
         shown = first_few((f"{factor:g} at step {step}" for step, factor in jumps.items()), SHOWN_JUMPS)
         text = f"The norms jump by powers of two, as a loss scale does: by a factor of {shown}."
         yield Finding("loss scale", text, {f"step_{step}": factor for step, factor in jumps.items()}, is_problem=True)
-    if are_clipped_already(evidence):
+    if evidence.is_clipped_already:
         norms = evidence.finite_norms
         share, largest = conditions.fraction_at_maximum(norms), float(norms.max())
         text = (
@@ -182,7 +180,7 @@ def _log_quality(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _target(evidence: Evidence) -> Iterator[Finding]:
-    if can_scale_target(evidence):
+    if evidence.can_scale_target:
         largest = evidence.target_max_abs
         yield Finding("target", f"The target is not scaled: it reaches {largest:.4g}.", {"largest": largest})
 
@@ -198,7 +196,7 @@ def _norms(evidence: Evidence) -> Iterator[Finding]:
         f"90th percentile {p90}, largest {largest}."
     )
     yield Finding("norms", text, numbers)
-    if has_too_few_steps(evidence):
+    if evidence.has_too_few_steps:
         return
     low, high = LOWEST_THRESHOLD * norms.mean, HIGHEST_THRESHOLD * norms.mean
     text = "Usual thresholds, half to ten times the average norm (Pascanu et al. 2013)"
@@ -214,7 +212,7 @@ def _clipping(evidence: Evidence) -> Iterator[Finding]:
     if evidence.clip_fraction == 0:
         threshold = "" if isnan(training.threshold) else f" at {training.threshold}"
         text = f"{label}{threshold} never changed a gradient: the run is the same as without clipping."
-        yield Finding("threshold never reached", text, numbers, is_problem=not gradients_are_calm(evidence))
+        yield Finding("threshold never reached", text, numbers, is_problem=not evidence.is_calm)
     elif evidence.clip_fraction > conditions.MOSTLY_CLIPPED and not conditions.undoes_scale(training.optimizer):
         rate = evidence.learning_rate * evidence.coefficient
         same = "" if isnan(rate) else f", which amounts to a learning rate of {rounded(rate)}"
@@ -230,7 +228,7 @@ def _clipping(evidence: Evidence) -> Iterator[Finding]:
 def _optimizer(evidence: Evidence) -> Iterator[Finding]:
     """Yield findings on clipping that the optimizer undoes, or that stops the training."""
     training = evidence.training
-    if is_inert(evidence):
+    if evidence.is_inert:
         spread = evidence.coefficient_spread
         reason = (
             "divides each update by its own size"
@@ -239,7 +237,7 @@ def _optimizer(evidence: Evidence) -> Iterator[Finding]:
         )
         text = f"Clipping by the norm has little or no effect: {training.optimizer} {reason}."
         yield Finding("inert clipping", text, {"coefficient_spread": spread}, is_problem=True)
-    if conditions.epsilon_dominates(training.optimizer, evidence.element, training.epsilon):
+    if evidence.epsilon_dominates:
         text = (
             f"After clipping, a gradient element is about {evidence.element:.2g}, no larger than "
             f"{training.optimizer}'s epsilon, {training.epsilon:g}: updates are at most half of their intended size."
@@ -285,7 +283,7 @@ def _spikes(evidence: Evidence) -> Iterator[Finding]:
 
 
 def _layers(evidence: Evidence) -> Iterator[Finding]:
-    if conditions.dominates(evidence.dominant_share, evidence.tensors):
+    if evidence.one_tensor_dominates:
         text = (
             f"{evidence.dominant_tensor} has {evidence.dominant_share:.0%} of the squared norm of {evidence.tensors} "
             "tensors, so it alone determines how much clipping by the global norm shrinks the others."
@@ -295,6 +293,6 @@ def _layers(evidence: Evidence) -> Iterator[Finding]:
 
 def _drift(evidence: Evidence) -> Iterator[Finding]:
     norms = evidence.norms
-    if norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift):
+    if norms is not None and evidence.has_drifted:
         text = f"The norm changed by a factor of {norms.drift:.2g} from the first quarter of the steps to the last."
         yield Finding("drift", text, {"factor": norms.drift}, is_problem=norms.drift > 1)

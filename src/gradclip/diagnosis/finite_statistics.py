@@ -21,8 +21,7 @@ def finite_values(values: Floats | list[float]) -> Floats:
 
 def largest_of(values: Floats) -> float:
     """Return the largest finite value."""
-    finite = finite_values(values)
-    return float(finite.max()) if finite.size else np.nan
+    return percentile_of(values, 100)
 
 
 def mean_of(values: Floats) -> float:

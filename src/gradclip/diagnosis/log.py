@@ -212,9 +212,8 @@ def find_columns(columns: Sequence[str], names: Mapping[str, str]) -> dict[str, 
     found = {name: column for name in ALIASES if (column := _find(name, shown, names.get(name))) is not None}
     for name, what, setting in ((STEP, "steps", "step_column"), (keys.GRAD_NORM, "gradient norms", "norm_column")):
         if name not in found:
-            raise DataError(
-                f"log: got no column of {what}; name one of {first_few(map(printable, columns))} with {setting}=..."
-            )
+            hint = f"name one of {first_few(map(printable, columns))} with {setting}=..." if columns else "it is empty"
+            raise DataError(f"log: got no column of {what}; {hint}")
     return found | dict(_find_layers(shown, names.get(f"{keys.GRAD_NORM}/*")))
 
 

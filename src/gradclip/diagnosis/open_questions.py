@@ -6,7 +6,6 @@ import numpy as np
 
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence
 from gradclip.diagnosis.log import STEP, UPDATE_RATIO
-from gradclip.diagnosis.suggestions import are_clipped_already
 
 
 def open_questions(evidence: Evidence) -> list[str]:
@@ -20,7 +19,7 @@ def _questions_of_log(evidence: Evidence) -> dict[str, bool]:
     log, training = evidence.log, evidence.training
     interval = float(np.median(np.diff(log[STEP]))) if len(log) > 1 else 1.0
     exceed_threshold = bool(np.any(evidence.finite_norms > training.threshold))
-    is_clear = log.is_before_clipping or exceed_threshold or are_clipped_already(evidence)
+    is_clear = log.is_before_clipping or exceed_threshold or evidence.is_clipped_already
     rate = "which learning rate would have the same effect as clipping: needs the learning rate of the training"
     lengths = "how long the steps are: needs the norms of updates and weights, which GradientMonitor records"
     tensor = "which tensor the norm comes from: needs the norm of each tensor, in columns grad_norm/<tensor>"

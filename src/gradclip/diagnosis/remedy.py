@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -67,11 +67,11 @@ class Remedy:
         several = ["-m"] if self.changes and not self.has_one_setting else []
         return " ".join([*several, *self.changes]) or self.what
 
-    def lines(self, loop: Loop) -> Sequence[str]:
-        """Return the lines to type in one of the three forms; none if that form is empty."""
-        if loop == "command":
-            return [shlex.join(self.changes)] if self.changes else []
-        return self.how.lightning if loop == "lightning" else self.how.torch
+    def lines(self, loop: Loop) -> list[str]:
+        """Return the remedy with its reason, and what to type in one of the three forms, as lines of a list."""
+        command = (shlex.join(self.changes),) if self.changes else ()
+        code = {"command": command, "lightning": self.how.lightning, "torch": self.how.torch}[loop]
+        return [f"  {self.what}: {self.why}", *(f"    {line}" for line in code)]
 
 
 def clip_norm(threshold: str) -> How:
@@ -99,10 +99,7 @@ def clip_each_tensor(threshold: str) -> How:
     return How(
         ("clip=parameter_norm", f"clip.value={threshold}"),
         (f"Trainer(callbacks=[gradclip.ClipGradients(gradclip.ParameterNorm({threshold}))])",),
-        (
-            "for parameter in model.parameters():",
-            f"    torch.nn.utils.clip_grad_norm_(parameter, {threshold})",
-        ),
+        ("for parameter in model.parameters():", f"    torch.nn.utils.clip_grad_norm_(parameter, {threshold})"),
     )
 
 

@@ -27,7 +27,7 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
         measured: evidence from the run whose norms are used: the run itself, or a probe.
         run: evidence from the run that the advice is for.
     """
-    if are_clipped_already(measured):
+    if measured.is_clipped_already:
         why = "the norms in this log were measured after clipping, so no threshold can be derived from them"
         return [Remedy("log norms before clipping", why, remedy.NORMS_BEFORE_CLIPPING)]
     if measured.scale_jumps:
@@ -40,13 +40,12 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
             *(one for one in untried if not one.changes_any(run.training.fixed_groups)),
             *(last_resort(measured.probe_results) if run.training.outcome == "diverged" else ()),
         ]
-    is_calm = gradients_are_calm(run)
-    clipping = [] if is_calm or norm_is_undone(run) else [*_clipping(measured, needs_strong_clipping(run))]
-    ended_calmly = is_calm and run.training.outcome != ""  # a log alone does not show how the training ended
+    clipping = [] if run.is_calm or run.norm_is_undone else [*_clipping(measured, run.needs_strong_clipping)]
+    ended_calmly = run.is_calm and run.training.outcome != ""  # a log alone does not show how the training ended
     by_norms = [] if ended_calmly else [*_thresholds_by_norms(measured)]
-    scaling = [unclipped(scaled_target(run.target_max_abs))] if can_scale_target(run) else []
+    scaling = [unclipped(scaled_target(run.target_max_abs))] if run.can_scale_target else []
     step_size, epochs = [*_step_size(run)], [*_fewer_epochs(run)]
-    if has_too_few_steps(measured) or scaling_comes_first(run):
+    if measured.has_too_few_steps or scaling_comes_first(run):
         ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
     elif (run.training.outcome in ENDED_WELL or run.overfits_after_epoch) and not clipping:
         ordered = step_size  # there is no failure whose cause could be removed
@@ -63,13 +62,6 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     return [one for one in found if not one.changes_any(run.training.fixed_groups)]
 
 
-def are_clipped_already(evidence: Evidence) -> bool:
-    """Return whether the norms look as if they were logged after clipping; false if they are known not to be."""
-    if evidence.log.is_before_clipping or evidence.scale_jumps:
-        return False
-    return conditions.are_clipped_already(evidence.finite_norms)
-
-
 def rounded(value: float) -> str:
     """Return a suggested setting as text with two significant digits.
 
@@ -80,39 +72,17 @@ def rounded(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
 
 
-def needs_strong_clipping(evidence: Evidence) -> bool:
-    """Return whether most steps must be clipped: most steps of the run were, or the run exploded."""
-    return evidence.exploded or (evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED)
-
-
-def needs_probe(evidence: Evidence) -> bool:
-    """Return whether a run's norms are no basis for advice: most steps must be clipped, or its task was not solved."""
-    return needs_strong_clipping(evidence) or evidence.training.is_solved is False
-
-
-def has_too_few_steps(evidence: Evidence) -> bool:
-    """Return whether the gradients exploded after too few steps to choose a threshold."""
-    return evidence.exploded and evidence.norms is not None and evidence.norms.steps < conditions.FEW_NORMS
-
-
 def scaling_comes_first(evidence: Evidence) -> bool:
     """Return whether a target is so small that its scale is learned first, or too large for clipped steps to reach."""
     target = evidence.target_max_abs
-    return can_scale_target(evidence) and not conditions.SMALL_TARGET <= target <= conditions.VERY_LARGE_TARGET
-
-
-def gradients_are_calm(evidence: Evidence) -> bool:
-    """Return whether gradients neither exploded nor spiked; false for a clipped log whose outcome is not known."""
-    if needs_strong_clipping(evidence) or evidence.spiking_parameter or evidence.norms is None:
-        return False
-    return not evidence.norms.spikes and (not evidence.clips or evidence.training.outcome != "")
+    return evidence.can_scale_target and not conditions.SMALL_TARGET <= target <= conditions.VERY_LARGE_TARGET
 
 
 def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
     norms = evidence.norms
     if norms is None:
         return
-    if has_too_few_steps(evidence):
+    if evidence.has_too_few_steps:
         yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()), evidence.clips)
         return
     if evidence.spiking_parameter:
@@ -182,29 +152,13 @@ def _fewer_epochs(evidence: Evidence) -> Iterator[Remedy]:
         yield Remedy("fewer epochs", why, remedy.epochs(best))
 
 
-def is_inert(evidence: Evidence) -> bool:
-    """Return whether the run rescales gradients by a norm and its optimizer undoes it, wholly or nearly."""
-    training = evidence.training
-    if training.clip not in conditions.RESCALING:
-        return False
-    if conditions.is_scale_free(training.optimizer):
-        return evidence.clip_fraction > 0
-    is_constant = evidence.clip_fraction >= conditions.NEARLY_ALL and evidence.coefficient_spread <= conditions.STEADY
-    return conditions.divides_by_average(training.optimizer) and is_constant
-
-
-def norm_is_undone(evidence: Evidence) -> bool:
-    """Return whether the optimizer undoes clipping by the norm, or would undo it."""
-    return is_inert(evidence) or conditions.is_scale_free(evidence.training.optimizer)
-
-
 def _optimizer(evidence: Evidence) -> Iterator[Remedy]:
     """Suggest no clipping if the optimizer undoes it, and a smaller epsilon if that dominates its updates."""
     training = evidence.training
-    if is_inert(evidence):
+    if evidence.is_inert:
         why = f"{training.optimizer} undoes it; only the learning rate shortens the steps"
         yield Remedy("no clipping", why, remedy.NO_CLIPPING)
-    if conditions.epsilon_dominates(training.optimizer, evidence.element, training.epsilon):
+    if evidence.epsilon_dominates:
         why = f"a gradient element is about {evidence.element:.2g}, no larger than epsilon, {training.epsilon:g}"
         epsilon = rounded(evidence.element * SMALL_EPSILON)
         yield Remedy("smaller epsilon", why, remedy.optimizer_argument("eps", epsilon))
@@ -213,10 +167,10 @@ def _optimizer(evidence: Evidence) -> Iterator[Remedy]:
 def _step_size(evidence: Evidence) -> Iterator[Remedy]:
     training = evidence.training
     if evidence.exploded:  # even if clipped, so that steps of the same length explode without clipping
-        if has_too_few_steps(evidence) or evidence.largest_update_ratio > conditions.LARGE_UPDATE:
+        if evidence.has_too_few_steps or evidence.largest_update_ratio > conditions.LARGE_UPDATE:
             yield smaller_rate(evidence.largest_update_ratio, evidence.learning_rate)
     elif (
-        needs_strong_clipping(evidence) and evidence.coefficient > 0 and not conditions.undoes_scale(training.optimizer)
+        evidence.needs_strong_clipping and evidence.coefficient > 0 and not conditions.undoes_scale(training.optimizer)
     ):
         yield unclipped_equivalent(evidence)
     if training.final_to_best_ratio > conditions.UNSTABLE_END and training.schedule == "constant":
@@ -265,11 +219,6 @@ def unclipped(other: Remedy) -> Remedy:
     return Remedy(other.what, other.why, remedy.NO_CLIPPING + other.how)
 
 
-def can_scale_target(evidence: Evidence) -> bool:
-    """Return whether the target is far from 1 in magnitude, and could be scaled."""
-    return conditions.is_far_from_one(evidence.target_max_abs) and evidence.training.can_scale_target
-
-
 def scaled_target(target_max_abs: float) -> Remedy:
     """Return the remedy that standardizes the target."""
     why = f"the target is not scaled: it reaches {target_max_abs:.4g}"
@@ -282,11 +231,11 @@ def _thresholds_by_norms(evidence: Evidence) -> Iterator[Remedy]:
     Norms that fall calmly, without a threshold, show only that the training converges.
     """
     norms = evidence.norms
-    if norms is not None and not evidence.exploded and conditions.has_drifted(norms.drift):
+    if norms is not None and evidence.has_drifted:
         is_growing = norms.drift > 1
         change = f"grow {norms.drift:.3g}-fold" if is_growing else f"fall to {norms.drift:.2g} of their size"
         why = f"norms {change} from the first quarter of the steps to the last"
-        if is_growing or not gradients_are_calm(evidence):
+        if is_growing or not evidence.is_calm:
             yield Remedy("threshold that follows the norms", why, remedy.clip_by("Auto", f"{AUTO_PERCENTILE}"))
-    if conditions.dominates(evidence.dominant_share, evidence.tensors) and not evidence.spiking_parameter:
+    if evidence.one_tensor_dominates and not evidence.spiking_parameter:
         yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone determines how all tensors are clipped")

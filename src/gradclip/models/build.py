@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from gradclip.errors import ModelError, first_line
-from gradclip.models.classes import find_class, lightning_package
+from gradclip.models.classes import construct, find_class, lightning_package
 from gradclip.models.mlp import MLP
 from gradclip.models.recurrent import GRU, LSTM, RNN
 
@@ -31,8 +31,8 @@ def build_network(
         outputs: shape of the network's outputs for one example.
 
     Raises:
-        ModelError: the class is not found, is not a module, cannot be constructed or fails on a batch; or its outputs
-            have the wrong shape, or it has no trainable parameter.
+        ModelError: the class is not found, is not a module, cannot be constructed from these arguments or fails on a
+            batch; or its outputs have the wrong shape, or it has no trainable parameter.
 
     Example:
         >>> build_network("torch.nn.Linear", {"widths": [25]}, example=(20,))
@@ -40,15 +40,10 @@ def build_network(
     """
     constructor = _find_network(target)
     sizes = {"in_features": example[-1], "out_features": outputs[-1], "every_step": len(outputs) > 1}
-    offered = {**sizes, **settings}
     named = inspect.signature(constructor).parameters
+    offered = {**sizes, **settings}
     accepted = {key: value for key, value in offered.items() if key in named or key not in OUR_SETTINGS}
-    try:
-        network = constructor(**accepted)
-    except Exception as error:  # a user's class may raise anything
-        raise ModelError(
-            f"model._target_: cannot build {target} with {sorted(accepted)}: {first_line(error)}"
-        ) from error
+    network: nn.Module = construct(constructor, accepted, "model")
     _check_fits_data(network, target, tuple(example), tuple(outputs))
     return network
 

@@ -60,11 +60,8 @@ class MLP(nn.Sequential):
         output_initialization: str = "glorot_uniform",
     ) -> None:
         check_choice("activation", activation, ACTIVATIONS, ModelError)
-        for name, value in (
-            ("initialization", initialization),
-            ("output_initialization", output_initialization),
-        ):
-            check_choice(name, value, ("pytorch", *INITIALIZATIONS), ModelError)
+        check_choice("initialization", initialization, ("pytorch", *INITIALIZATIONS), ModelError)
+        check_choice("output_initialization", output_initialization, ("pytorch", *INITIALIZATIONS), ModelError)
         sizes = [in_features, *widths, out_features]
         linears = [nn.Linear(ins, outs) for ins, outs in pairwise(sizes)]
         for linear in linears[:-1]:

@@ -20,35 +20,36 @@ class SupervisedModule(LightningModule):
 
     Args:
         network: the network.
-        loss: called with outputs and target, both in scaled units.
-        score: the score; names the curves, such as ``mse/train`` and ``mse/test``.
+        loss: called with outputs and target, both in scaled units; by default ``default_loss``.
         optimizer: returns an optimizer for the parameters; by default SGD with learning rate 0.01 and momentum 0.9.
         schedule: returns a learning-rate schedule for an optimizer and a number of steps; by default the rate is
             constant.
         splits: the splits to score, one for each loader of ``val_dataloader``.
 
     Attributes:
+        score: the score; names the curves, such as ``mse/train`` and ``mse/test``.
         curves: the score of each split after each epoch, by metric name.
         score_factor: factor from a score in scaled units to the score in the unit of the unscaled target.
     """
 
+    score: Score
+    default_loss: type[nn.Module]
     score_factor = 1.0
 
     def __init__(
         self,
         network: nn.Module,
-        loss: nn.Module,
-        score: Score,
+        loss: nn.Module | None = None,
         optimizer: OptimizerFactory | None = None,
         schedule: ScheduleFactory | None = None,
         splits: Sequence[Split] = ("train", "test"),
     ) -> None:
         super().__init__()
-        self.network, self.loss, self.score = network, loss, score
+        self.network, self.loss = network, loss or self.default_loss()
         self.metrics = nn.ModuleList(MeanMetric(nan_strategy="disable") for _ in splits)
         self.optimizer_factory = optimizer or optimizer_factory("sgd", lr=0.01, momentum=0.9)
         self.schedule_factory = schedule
-        self.curves: dict[str, list[float]] = {score.by_epoch(split): [] for split in splits}
+        self.curves: dict[str, list[float]] = {self.score.by_epoch(split): [] for split in splits}
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the network's outputs."""
@@ -123,6 +124,8 @@ class Regressor(SupervisedModule):
         torch.Size([2, 1])
     """
 
+    score, default_loss = MSE, nn.MSELoss
+
     def __init__(
         self,
         network: nn.Module,
@@ -132,7 +135,7 @@ class Regressor(SupervisedModule):
         target_scale: float = 1.0,
         splits: Sequence[Split] = ("train", "test"),
     ) -> None:
-        super().__init__(network, loss or nn.MSELoss(), MSE, optimizer, schedule, splits)
+        super().__init__(network, loss, optimizer, schedule, splits)
         self.score_factor = MSE.unscaling_factor(target_scale)
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
@@ -163,15 +166,7 @@ class Classifier(SupervisedModule):
         torch.Size([2, 4])
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        loss: nn.Module | None = None,
-        optimizer: OptimizerFactory | None = None,
-        schedule: ScheduleFactory | None = None,
-        splits: Sequence[Split] = ("train", "test"),
-    ) -> None:
-        super().__init__(network, loss or CrossEntropy(), ACCURACY, optimizer, schedule, splits)
+    score, default_loss = ACCURACY, CrossEntropy
 
     def score_per_example(self, outputs: Tensor, target: Tensor) -> Tensor:
         """Return 1 where the correct class has the largest logit, else 0; NaN where a logit is not finite."""

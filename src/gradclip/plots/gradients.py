@@ -23,7 +23,6 @@ from gradclip.plots.style import (
     mark_divergence,
     show_message,
     spans_decades,
-    with_gaps,
 )
 from gradclip.telemetry.divergence import Divergence
 
@@ -101,7 +100,7 @@ def plot_coefficients(figure: Figure, step: NDArray[np.int64], coefficient: Floa
     if not np.isfinite(coefficient).any():
         show_message(axes, "no finite gradient above zero")
         return
-    axes.plot(step, with_gaps(coefficient), ".", color=BLUE, markersize=4, alpha=0.5, label="each step")
+    axes.plot(step, coefficient, ".", color=BLUE, markersize=4, alpha=0.5, label="each step")
     axes.plot(step, rolling_median(coefficient), color=ORANGE, linewidth=1.8, label="rolling median")
     axes.axhline(1, color=RED, linestyle="--", label="unchanged")
     log_axis_over_decades(axes, [*coefficient, 1.0])
@@ -144,7 +143,7 @@ def _plot_steps(
     axes: Axes, step: NDArray[np.int64], values: Floats, label: str, color: str = BLUE, linewidth: float = 0.9
 ) -> None:
     marker = "." if len(step) < MARKED_STEPS else ""
-    axes.plot(step, with_gaps(values), color=color, linewidth=linewidth, marker=marker, label=label)
+    axes.plot(step, values, color=color, linewidth=linewidth, marker=marker, label=label)
 
 
 def _draw_threshold(axes: Axes, step: NDArray[np.int64], threshold: float | Floats, quantity: str) -> None:

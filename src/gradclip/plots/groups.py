@@ -1,6 +1,7 @@
 """Figures that compare groups of runs: the score of each run, learning curves, gradient norms, and speed.
 
-The number of a group determines its colour, which is the same in every figure.
+The groups are always given in the same order, the best first: the index of a group determines its colour, which is
+thus the same in every figure.
 """
 
 from collections.abc import Sequence
@@ -12,15 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradclip.arrays import Floats, Integers
-from gradclip.plots.style import (
-    BLACK,
-    GREY,
-    RED,
-    integer_ticks,
-    legend_below,
-    score_axis,
-    series_style,
-)
+from gradclip.plots.style import BLACK, GREY, RED, integer_ticks, legend_below, score_axis, series_style
 from gradclip.plots.training import MARKED_EPOCHS
 
 MAX_NORM_RATIO = 1e6  # largest norm of a group to the median of these; beyond it the norm has exploded and is not drawn
@@ -40,14 +33,12 @@ class GroupScores:
 
     Attributes:
         label: label of the group.
-        number: number of the group, from 0.
         scores: scores of the runs that did not diverge, ``[runs]``.
         diverged: number of runs that diverged.
         test_median: median on the test examples, if the scores are measured on other examples; otherwise NaN.
     """
 
     label: str
-    number: int
     scores: Floats
     diverged: int
     test_median: float = np.nan
@@ -72,7 +63,7 @@ def plot_scores(figure: Figure, groups: Sequence[GroupScores], score: str, title
         axes.plot(np.clip(group.test_median, -LARGEST_SCORE, LARGEST_SCORE), row, "D", color=BLACK, fillstyle="none")
         if not len(group.scores):
             continue
-        color, heights = series_style(group.number).color, row + np.linspace(-0.2, 0.2, len(group.scores) + 2)[1:-1]
+        color, heights = series_style(row).color, row + np.linspace(-0.2, 0.2, len(group.scores) + 2)[1:-1]
         axes.plot(shown, heights, "o", color=color, markersize=5, alpha=0.75, markeredgewidth=0)
         if not group.diverged and len(group.scores) > 1:
             low, middle, high = np.percentile(shown, QUARTILES)
@@ -108,13 +99,11 @@ class LearningBand:
 
     Attributes:
         label: label of the group.
-        number: number of the group, from 0.
         epoch: the epochs, ``[epochs]``.
         quartiles: 25th, 50th and 75th percentiles of the score, ``[epochs, 3]``; NaN where they fall on a diverged run.
     """
 
     label: str
-    number: int
     epoch: Integers
     quartiles: Floats
 
@@ -133,8 +122,8 @@ def plot_learning_curves(
     """
     axes = figure.subplots()
     axes.set(title=title, xlabel="epoch", ylabel=score)
-    for band in bands:
-        style = series_style(band.number)
+    for index, band in enumerate(bands):
+        style = series_style(index)
         ends_finite = np.isfinite(band.quartiles[-1:, 1]).any()
         label = band.label if ends_finite else f"{band.label}: diverged"
         axes.fill_between(
@@ -155,13 +144,11 @@ class NormRange:
 
     Attributes:
         label: label of the group.
-        number: number of the group, from 0.
         norms: 50th, 90th and 99th percentiles and maximum over the steps, each the median over the runs, ``[4]``.
         threshold: threshold of the norm; NaN if there is none.
     """
 
     label: str
-    number: int
     norms: Floats
     threshold: float
 
@@ -171,7 +158,7 @@ def plot_norm_ranges(figure: Figure, ranges: Sequence[NormRange]) -> None:
     axes = _rows(figure, [group.label for group in ranges])
     limit = _largest_usual([group.norms[3] for group in ranges])
     for row, group in enumerate(ranges):
-        color, (middle, p90, p99, largest) = series_style(group.number).color, group.norms
+        color, (middle, p90, p99, largest) = series_style(row).color, group.norms
         axes.hlines(row, middle, min(p99, limit), color=color, linewidth=7, alpha=0.35)
         axes.plot(p90 if p90 <= limit else np.nan, row, "o", color=color)
         axes.plot(largest if largest <= limit else np.nan, row, "|", color=color, markersize=13)
@@ -185,8 +172,7 @@ def plot_norm_ranges(figure: Figure, ranges: Sequence[NormRange]) -> None:
         axes.plot([], [], marker=mark, linewidth=width, color=GREY, alpha=0.5 if width else 1, label=label)
     axes.set(title="Gradient norms before clipping", xlabel="gradient norm (global L2, loss per unit of weight)")
     axes.set_xscale("log")
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=9)
 
 
 def _largest_usual(largest: Sequence[float]) -> float:
@@ -202,14 +188,12 @@ class Speed:
 
     Attributes:
         label: label of the group.
-        number: number of the group, from 0.
         epochs: epochs to the target of the runs that reached it, ``[runs]``; empty if none did.
         quartiles: 25th, 50th and 75th percentiles of the final score, ``[3]``; NaN where they fall on a diverged run.
         runs: number of runs of the group.
     """
 
     label: str
-    number: int
     epochs: Floats
     quartiles: Floats
     runs: int
@@ -242,16 +226,16 @@ def plot_speed(
     best = "upper left" if higher_is_better else "lower left"
     axes.set(title=title, xlabel=f"{target}\n({best} is best)", ylabel=score)
     figure.subplots_adjust(bottom=0.17)  # two lines
-    epochs = {group.number: np.percentile(group.epochs, QUARTILES) for group in groups if len(group.epochs)}
+    epochs = {index: np.percentile(group.epochs, QUARTILES) for index, group in enumerate(groups) if len(group.epochs)}
     step = SPEED_STEP * np.ptp([*epochs.values()]) if epochs else 0.0
-    never = [group.number for group in groups if group.number not in epochs]
-    for group in groups:
-        style, median = series_style(group.number), group.quartiles[1]
-        if group.number in never:
-            usual, transform = NEVER + NEVER_STEP * never.index(group.number), axes.get_yaxis_transform()
+    never = [index for index in range(len(groups)) if index not in epochs]
+    for index, group in enumerate(groups):
+        style, median = series_style(index), group.quartiles[1]
+        if index in never:
+            usual, transform = NEVER + NEVER_STEP * never.index(index), axes.get_yaxis_transform()
         else:
-            shift = step * (group.number - (len(groups) - 1) / 2)
-            (fast, usual, slow), transform = epochs[group.number] + shift, axes.transData
+            shift = step * (index - (len(groups) - 1) / 2)
+            (fast, usual, slow), transform = epochs[index] + shift, axes.transData
             axes.plot([fast, slow], [median, median], color=style.color)
         axes.plot(
             [usual] * 3, group.quartiles, color=style.color, marker=style.marker, markevery=[1],

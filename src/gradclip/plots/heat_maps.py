@@ -79,21 +79,17 @@ def without_common_prefix(names: Sequence[str]) -> tuple[str, list[str]]:
         >>> without_common_prefix(["network.0.weight", "network.0.bias", "network.2.weight"])
         ('network', ['0.weight', '0.bias', '2.weight'])
     """
-    modules = [name.split(".")[:-1] for name in names]
-    shared = [words[0] for words in takewhile(lambda words: len({*words}) == 1, zip(*modules, strict=False))]
-    rest = [name.split(".")[len(shared) :] for name in names]
-    return ".".join(shared), [_last_words(words) for words in rest]
+    modules = zip(*(name.split(".")[:-1] for name in names), strict=False)
+    prefix = ".".join(words[0] for words in takewhile(lambda words: len({*words}) == 1, modules))
+    return prefix, [_last_words(name.removeprefix(f"{prefix}.")) for name in names]
 
 
-def _last_words(words: Sequence[str]) -> str:
-    """Join as many words from the end of a dotted name as fit."""
-    name = words[-1]
-    for count in range(2, len(words) + 1):
-        longer = ".".join(words[-count:])
-        if len(longer) > MAX_NAME_LENGTH:
-            return f"….{name}"
-        name = longer
-    return name
+def _last_words(name: str) -> str:
+    """Return as many words from the end of a dotted name as fit."""
+    end = name
+    while len(end) > MAX_NAME_LENGTH and "." in end:
+        end = end.partition(".")[2]
+    return name if end == name else f"….{end}"
 
 
 def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, title: str, layer: str = "") -> None:
@@ -110,8 +106,7 @@ def plot_hidden_states(figure: Figure, step: NDArray[np.int64], norms: Floats, t
     plot_time_heat_map(axes, step, norms, norms)
     axes.set(title=title, xlabel="optimizer step", ylabel=f"time step, {layer}" if layer else "time step")
     if axes.collections:
-        bar = figure.colorbar(axes.collections[0], ax=axes, pad=0.02)
-        bar.set_label(HEAT_LABEL)
+        figure.colorbar(axes.collections[0], ax=axes, pad=0.02).set_label(HEAT_LABEL)
 
 
 def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale: Floats) -> None:

@@ -9,15 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from gradclip.arrays import Floats, Integers
-from gradclip.plots.style import (
-    ORANGE,
-    integer_ticks,
-    log_ticks,
-    mark_at_edge,
-    score_axis,
-    show_message,
-    slant,
-)
+from gradclip.plots.style import ORANGE, integer_ticks, log_ticks, mark_at_edge, score_axis, show_message, slant
 
 COLUMNS = 3  # panels side by side
 RUNGS = colormaps["Blues"]
@@ -89,8 +81,7 @@ def plot_search(figure: Figure, trials: SearchTrials, settings: Sequence[Searche
     if not top.lines:
         return
     top.step(np.arange(len(trials.values)), trials.best_so_far, where="post", color=ORANGE, label="best so far")
-    handles, labels = top.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False, fontsize=10)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=10)
     for index, setting in enumerate(settings):
         axes = figure.add_subplot(grid[1 + index // columns, index % columns], sharey=top)
         axes.set_xlabel(setting.name)

@@ -144,11 +144,7 @@ def integer_ticks(axis: Axis) -> None:
 
 
 def score_axis(
-    axes: Axes,
-    scores: Sequence[float] | Floats,
-    is_fraction: bool,
-    along: Literal["x", "y"] = "y",
-    fits: bool = False,
+    axes: Axes, scores: Sequence[float] | Floats, is_fraction: bool, along: Literal["x", "y"] = "y", fits: bool = False
 ) -> None:
     """Make an axis show fractions as percent, and other scores logarithmically if they span decades.
 
@@ -201,12 +197,6 @@ def mark_at_edge(axes: Axes, positions: Floats | Integers, marker: str, label: s
     """
     heights, transform = np.full(len(positions), height), axes.get_xaxis_transform()
     axes.plot(positions, heights, marker, color=RED, transform=transform, label=label)
-
-
-def with_gaps(values: Sequence[float] | Floats) -> Floats:
-    """Replace non-finite values with NaN, so that a curve has gaps there."""
-    array = np.asarray(values, dtype=float)
-    return np.where(np.isfinite(array), array, np.nan)
 
 
 def bin_edges(values: Floats, in_ratios: bool = False) -> list[float]:
@@ -273,9 +263,3 @@ def slant(names: Sequence[str], panels: int = 1) -> dict[str, Any]:
     """
     fits = sum(map(len, names)) <= ROW_LENGTH / panels
     return {} if fits else {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-
-
-def ticks_at(axis: Axis, values: Sequence[float]) -> None:
-    """Set a tick at each given value, as a plain number."""
-    axis.set_ticks(values, [f"{value:g}" for value in values])
-    axis.set_ticks([], minor=True)

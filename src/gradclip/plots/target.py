@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -15,6 +14,7 @@ from gradclip.scores import Split
 MAX_NUMBERED_CLASSES = 12  # with more classes, the counts in the cells would be illegible
 MAX_NAMED_CLASSES = 30  # with more classes, their names would be illegible
 CLASS_LENGTH = 18  # characters of a class's name
+ROWS_HEIGHT = 190  # points, of all rows of a confusion matrix
 
 
 def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None:
@@ -82,12 +82,7 @@ def plot_confusion(figure: Figure, counts: NDArray[np.int64], names: Sequence[st
     by = "" if are_named else " (number, in the order of the names)"
     axes.set(title=title, xlabel=f"predicted class{by}", ylabel=f"true class{by}")
     if are_named:
-        _label_classes(axes, [shortened(name, CLASS_LENGTH) for name in names])
+        short, size = [shortened(name, CLASS_LENGTH) for name in names], min(11, ROWS_HEIGHT / len(names))
+        axes.set_xticks(range(len(names)), short, fontsize=size, **slant(short))
+        axes.set_yticks(range(len(names)), short, fontsize=size)
     figure.colorbar(image, ax=axes, pad=0.02).set_label("fraction of the true class")
-
-
-def _label_classes(axes: Axes, names: Sequence[str]) -> None:
-    """Set a tick for each class, with names at an angle if they do not fit side by side."""
-    size = min(11, 190 / len(names))  # points that a row has
-    axes.set_xticks(range(len(names)), names, fontsize=size, **slant(names))
-    axes.set_yticks(range(len(names)), names, fontsize=size)

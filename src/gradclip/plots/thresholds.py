@@ -20,7 +20,6 @@ from gradclip.plots.style import (
     score_axis,
     series_style,
     spans_decades,
-    ticks_at,
 )
 
 DODGE = 0.02  # distance between the dots of two methods, as a fraction of the axis
@@ -104,7 +103,8 @@ def plot_thresholds(
     bottom = [axes, *lower][-1]
     bottom.set(xlabel=threshold, xscale="log")
     if len(tried) <= MAX_TICKS:
-        ticks_at(bottom.xaxis, tried.tolist())
+        bottom.set_xticks(tried, [f"{value:g}" for value in tried])
+        bottom.set_xticks([], minor=True)
     else:
         log_ticks(bottom.xaxis)
     scores = np.concatenate([test_medians, *(runs for line in lines for runs in line.scores)])

@@ -21,7 +21,6 @@ from gradclip.plots.style import (
     mark_divergence,
     score_axis,
     show_message,
-    with_gaps,
 )
 from gradclip.scores import Split
 from gradclip.telemetry.divergence import Divergence
@@ -64,7 +63,7 @@ def plot_learning_curve(
     for split, curve in curves.items():
         marker = "o" if len(curve) < MARKED_EPOCHS else ""
         epochs = np.arange(1, len(curve) + 1)
-        axes.plot(epochs, with_gaps(curve), color=SPLIT_COLORS[split], marker=marker, label=labels.get(split, split))
+        axes.plot(epochs, curve, color=SPLIT_COLORS[split], marker=marker, label=labels.get(split, split))
     score_axis(axes, scores, is_fraction)
     if divergence is not None:
         mark_divergence(axes, divergence.epoch, divergence)
@@ -92,7 +91,7 @@ def plot_step_losses(
     if not finite.any():
         show_message(axes, "no finite loss" if divergence is None else describe_divergence(divergence))
         return
-    axes.plot(step, with_gaps(loss), "o-", color=BLUE, markersize=4, label="loss")
+    axes.plot(step, loss, "o-", color=BLUE, markersize=4, label="loss")
     log_axis_over_decades(axes, loss[finite])
     broken = step[~np.isfinite(loss)]
     if broken.size:
