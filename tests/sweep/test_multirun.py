@@ -14,7 +14,7 @@ from gradclip.sweep.multirun import check_earlier, for_multirun, launcher_classe
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import ask_to_stop, stopped_by
 from gradclip.tracking.files import write_note
-from gradclip.tracking.records import MAIN_FILE, SPOOL_FILE
+from gradclip.tracking.records import MAIN_FILE, MULTIRUN_FILE, SPOOL_FILE
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,13 @@ def test_only_the_same_multirun_may_be_repeated_in_its_folder(tmp_path: Path) ->
     check_earlier(tmp_path, ["clip=norm", "seed=0,1", "skip_finished=true"])
     with pytest.raises(ConfigError, match=r"^hydra\.sweep\.dir: got '.*'; another multirun wrote to this folder"):
         check_earlier(tmp_path, ["clip=norm", "seed=0"])
+
+
+@pytest.mark.parametrize("content", ["", "{}", "hydra: 3", "hydra:\n  overrides: [", "\0"])
+def test_the_damaged_note_of_an_earlier_multirun_is_reported_in_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / MULTIRUN_FILE).write_text(content)
+    with pytest.raises(ConfigError, match=rf"{MULTIRUN_FILE}: is damaged or cannot be read .*; choose another folder$"):
+        check_earlier(tmp_path, ["seed=0,1"])
 
 
 def test_a_folder_with_a_file_in_place_of_a_job_folder_is_refused(tmp_path: Path) -> None:

@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from gradclip import keys
-from gradclip.errors import RefusedWriteError, TrackingError, first_line
-from gradclip.tracking.files import read_note, sync_to_disk, whole_file
+from gradclip.errors import RefusedWriteError, TrackingError
+from gradclip.tracking.files import invalid_part, read_note, sync_to_disk, whole_file
 from gradclip.tracking.operations import Delivery, Operations, argument_types, delivery_of, named_arguments
 from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store
-from gradclip.tracking.signature import is_signed, sign, write_run_note
+from gradclip.tracking.signature import RunNote, is_signed, sign, write_run_note
 
 Perform = Callable[[Call], Any]
 VERSION = 2
@@ -53,8 +53,8 @@ class Spool:
     def id_of(self, run_id: str) -> str:
         """Return the store's id of this folder's run if ``run_id`` is its creation tag; return other ids unchanged."""
         path = self.folder / RUN_FILE
-        note = read_note(path) if path.exists() else {}
-        return str(note["run_id"]) if note.get("creation") == run_id else run_id
+        note = read_note(path, RunNote) if path.exists() else RunNote("")
+        return note.run_id if note.creation == run_id else run_id
 
     def add(self, call: Call) -> None:
         """Append a write and sync it, with the files that it names, to disk.
@@ -126,8 +126,7 @@ class Spool:
                 raise TrackingError(f"{self.path}: no command of yours wrote this file; --adopt sends it anyway")
             return [decode(line, self.folder) for line in lines]
         except (ValueError, KeyError, TypeError, RecursionError) as error:  # pydantic and json raise ValueErrors
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
-            raise TrackingError(f"{self.path}: contains an invalid write: {reason}") from error
+            raise TrackingError(f"{self.path}: contains an invalid write: {invalid_part(error)}") from error
 
     def _lines(self) -> Iterator[str]:
         """Yield the complete lines; a power loss may have cut the last one short."""
