@@ -71,7 +71,7 @@ class ReplicaRuns:
         for some in _batches(trainings):
             begun = []
             for job, data in some:
-                run = make_run(job, self.lock) if job.config.tracking.uri else None
+                run = make_run(job, data, self.lock) if job.config.tracking.uri else None
                 self._begun[job.number] = job, run
                 remove_results(job.folder)
                 if run is not None:
