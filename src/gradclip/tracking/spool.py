@@ -10,8 +10,9 @@ lines are checked before the first is performed, and none may name a file outsid
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -94,15 +95,25 @@ class Spool:
                     perform(call._replace(run_id=created or call.run_id))
                 except RefusedWriteError as error:
                     refused.append((call, error))
-            if refused:
-                lines = [json.dumps(_signed(encode(call), self.folder)) for call, _ in refused]
-                _append(self.folder / REFUSED_FILE, "".join(f"{line}\n" for line in lines))
+            self.keep_refused([call for call, _ in refused])
             self.path.unlink(missing_ok=True)
+            if not (self.folder / REFUSED_FILE).exists():  # which may name the files of a model
+                shutil.rmtree(self.folder / MODEL_FOLDER, ignore_errors=True)
         Path(self._lock.lock_file).unlink(missing_ok=True)
         if refused:
             where = f"{len(refused)} of {len(calls)} writes of {self.folder} were refused for good, see {REFUSED_FILE}"
             raise RefusedWriteError(f"{where}: {refused[0][1]}")
         return len(calls)
+
+    def keep_refused(self, calls: Sequence[Call]) -> None:
+        """Append writes that the store will never accept, with the files that they name, to a separate file.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written.
+        """
+        if calls:
+            lines = [json.dumps(_signed(encode(call), self.folder)) for call in calls]
+            _append(self.folder / REFUSED_FILE, "".join(f"{line}\n" for line in lines))
 
     def _create(self, call: Call, perform: Perform) -> str:
         """Create the run that the other writes belong to and return its id."""
