@@ -82,7 +82,7 @@ def test_another_multirun_in_a_folder_of_the_same_name_has_its_own_parent_run(tm
 def test_a_multirun_whose_writes_wait_for_the_store_is_not_repeated_in_its_folder(tmp_path: Path) -> None:
     OmegaConf.save({"hydra": {"overrides": {"task": ["seed=0,1"]}}}, tmp_path / "multirun.yaml")
     (tmp_path / "0").mkdir()
-    (tmp_path / "0" / SPOOL_FILE).write_text("{}\n")
+    (tmp_path / "0" / SPOOL_FILE).write_bytes(b"\xff\n")  # damaged, but a write
     with pytest.raises(ConfigError, match=r"; writes of earlier runs wait there for the store; send them first: "):
         check_earlier(tmp_path, ["seed=0,1"])
 

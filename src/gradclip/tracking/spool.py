@@ -139,11 +139,11 @@ class Spool:
         except (ValueError, KeyError, TypeError, RecursionError) as error:  # pydantic and json raise ValueErrors
             raise TrackingError(f"{self.path}: contains an invalid write: {invalid_part(error)}") from error
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self) -> Iterator[bytes]:
         """Yield the complete lines; a power loss may have cut the last one short."""
         if self.path.exists():
-            with self.path.open() as file:
-                yield from (line for line in file if line.endswith("\n"))
+            with self.path.open("rb") as file:  # damaged ones may not be text
+                yield from (line for line in file if line.endswith(b"\n"))
 
 
 def _append(path: Path, line: str) -> None:
@@ -222,7 +222,7 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
     names = list(types)[: len(arguments)]  # only trailing ones may be omitted
     checked = {name: types[name].validate_python(arguments[name]) for name in names}
     for path in _paths(checked):
-        if not Path(path).resolve().is_relative_to(folder.resolve()):
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise ValueError(f"{operation} names {path}, which is not in the folder of the run")
     store = STORE.validate_python(line["store"])
     return Call(store, operation, str(line["run_id"]), tuple(checked.values()), str(folder))
