@@ -86,12 +86,13 @@ def read_note(path: Path, kind: type[T]) -> T:
         TrackingError: the file is empty, damaged, unreadable or of another version.
     """
     try:
-        return type_adapter(kind).validate_python(json.loads(path.read_text()))
+        note: T = type_adapter(kind).validate_python(json.loads(path.read_text()))  # type: ignore[arg-type]  # hashable
     except (OSError, ValueError, RecursionError) as error:
         reason = "it is empty" if path.exists() and not path.stat().st_size else invalid_part(error)
         raise TrackingError(
             f"{path}: is damaged, cannot be read or is of another version ({reason}); train again in another folder"
         ) from error
+    return note
 
 
 @cache
