@@ -9,12 +9,12 @@ from omegaconf import OmegaConf
 from gradclip import keys
 from gradclip.config.composition import compose_config
 from gradclip.config.paths import CONFIG_FOLDER
-from gradclip.errors import ConfigError
+from gradclip.errors import ConfigError, TrackingError
 from gradclip.sweep.multirun import check_earlier, for_multirun, launcher_classes, parent_of, remove_results
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import ask_to_stop, stopped_by
 from gradclip.tracking.files import write_note
-from gradclip.tracking.records import MAIN_FILE, MULTIRUN_FILE, SPOOL_FILE
+from gradclip.tracking.records import MAIN_FILE, MULTIRUN_FILE, PARENT_FILE, SPOOL_FILE
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,12 @@ def test_only_the_same_multirun_may_be_repeated_in_its_folder(tmp_path: Path) ->
 def test_the_damaged_note_of_an_earlier_multirun_is_reported_in_one_line(tmp_path: Path, content: str) -> None:
     (tmp_path / MULTIRUN_FILE).write_text(content)
     with pytest.raises(ConfigError, match=rf"{MULTIRUN_FILE}: is damaged or cannot be read .*; choose another folder$"):
+        check_earlier(tmp_path, ["seed=0,1"])
+
+
+def test_a_damaged_note_about_the_parent_run_is_reported_before_training(tmp_path: Path) -> None:
+    (tmp_path / PARENT_FILE).write_text("{}")
+    with pytest.raises(TrackingError, match=rf"{PARENT_FILE}: is damaged, .* \(run_id: Field required\); train again"):
         check_earlier(tmp_path, ["seed=0,1"])
 
 

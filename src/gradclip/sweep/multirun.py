@@ -35,7 +35,9 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
     Raises:
         ConfigError: the folder holds another multirun, writes that the store has not accepted yet, or a file that has
             the name of a job's folder.
+        TrackingError: the note about its parent run is damaged.
     """
+    find_parent(folder)
     got = f"hydra.sweep.dir: got {str(folder)!r}"
     for path in folder.iterdir():
         if path.name.isdecimal() and not path.is_dir():
