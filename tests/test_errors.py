@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from gradclip.errors import OutOfMemoryError, did_you_mean, first_few, memory_errors
+from gradclip.errors import DiskError, OutOfMemoryError, did_you_mean, disk_errors, first_few, memory_errors
+from gradclip.tracking.files import write_whole
 
 
 @pytest.mark.parametrize(
@@ -40,3 +41,14 @@ def test_too_little_memory_is_reported_in_one_line(allocate, reason):
 def test_other_errors_are_not_taken_for_too_little_memory():
     with pytest.raises(RuntimeError, match="sizes"), memory_errors("batch"):
         raise RuntimeError("sizes differ")
+
+
+def test_a_path_in_a_folder_of_ours_that_cannot_be_written_is_reported_in_one_line(tmp_path):
+    (tmp_path / "run.json").mkdir()
+    with (
+        pytest.raises(DiskError, match=rf"^{tmp_path}/run.json: cannot be written: Is a directory$"),
+        disk_errors(tmp_path),
+    ):
+        write_whole(tmp_path / "run.json", "text")
+    with pytest.raises(IsADirectoryError), disk_errors(tmp_path / "other"):
+        write_whole(tmp_path / "run.json", "text")

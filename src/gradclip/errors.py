@@ -140,13 +140,13 @@ def check_choice(name: str, value: object, choices: Iterable[str], error: type[G
 
 @contextmanager
 def disk_errors(place: Path | str) -> Iterator[None]:
-    """Report a full or read-only disk as a user error.
+    """Report a full or read-only disk, and a path in a folder of ours that cannot be written, as a user error.
 
     Args:
-        place: what was written to; the message names it if the error names no file.
+        place: what was written to, such as the folder of a run; the message names it if the error names no file.
 
     Raises:
-        DiskError: the disk is full or read-only; it replaces the OSError.
+        DiskError: it replaces the OSError.
 
     Example:
         >>> with disk_errors(Path("runs")):
@@ -157,9 +157,15 @@ def disk_errors(place: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in DISK_IS_FULL:
+        is_ours = isinstance(place, Path) and _is_below(error.filename2 or error.filename, place)
+        if error.errno is None or not (is_ours or error.errno in DISK_IS_FULL):
             raise
-        raise DiskError(f"{error.filename or place}: cannot be written: {os.strerror(error.errno)}") from error
+        path = error.filename2 or error.filename or place  # the second is the target of a move
+        raise DiskError(f"{path}: cannot be written: {os.strerror(error.errno)}") from error
+
+
+def _is_below(path: object, folder: Path) -> bool:
+    return isinstance(path, str | Path) and Path(path).absolute().is_relative_to(folder.absolute())
 
 
 @contextmanager

@@ -1,12 +1,16 @@
 """Runs on a table whose file has changed, which are neither skipped nor resumed."""
 
+import hashlib
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from mlflow import MlflowClient
 
-from tests.conftest import Command, SearchRuns, assert_one_error_line
+from gradclip import keys
+from tests.conftest import TIMEOUT, Command, SearchRuns, StartCommand, assert_one_error_line
 
 LIGHT = ("trainer=debug", "clip=norm", "figures=false", "log_model=false", "data=table", "data.target=y")
 
@@ -42,6 +46,25 @@ def test_a_run_is_not_resumed_on_changed_data(
     write_table(table, noise=1.0)
     refused = train(f"resume={run.info.run_id}")
     assert_one_error_line(refused, f"resume: the table {table} has changed since the run began, or is a different")
+
+
+@pytest.mark.parametrize(("seed", "launcher"), [(7103, ()), (7104, ("-m", "hydra/launcher=vectorized"))])
+def test_a_table_removed_during_training_is_not_needed_any_more(
+    start: StartCommand, runs: SearchRuns, tmp_path: Path, seed: int, launcher: tuple[str, ...]
+) -> None:
+    table = tmp_path / "table.csv"
+    write_table(table, noise=0.0)
+    digest = hashlib.sha256(table.read_bytes()).hexdigest()
+    places = (f"hydra.run.dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/multirun")
+    settings = (*LIGHT, f"data.path={table}", "trainer.max_epochs=50", f"seed={seed}", *launcher, *places)
+    with start("train", *settings) as process:
+        while not list(tmp_path.glob("**/run.json")) and process.poll() is None:
+            time.sleep(0.05)
+        table.unlink()
+        output, errors = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, output + errors
+    (run,) = runs(f"params.seed = '{seed}'")
+    assert (run.info.status, run.data.tags[keys.DATA_DIGEST]) == ("FINISHED", digest)
 
 
 def test_parallel_jobs_can_skip_finished_runs_in_a_store_that_does_not_exist_yet(

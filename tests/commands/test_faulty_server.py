@@ -10,8 +10,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from gradclip import keys
-from gradclip.tracking.records import RunEnd, Store
+from gradclip.tracking.records import SPOOL_FILE, RunEnd, Store
 from gradclip.tracking.run import TrackedRun, complete_together
+from gradclip.tracking.spool import REFUSED_FILE
 from tests.conftest import Command, sync
 from tests.support.faulty_server import faulty
 from tests.support.mlflow_server import serve
@@ -90,6 +91,29 @@ def test_a_run_is_created_once_if_the_response_is_lost(server: str, tmp_path: Pa
         run.wait()
     (_, run) = everything(server, "unanswered")
     assert run["status"] == "FINISHED"
+
+
+def test_files_that_a_server_refuses_fail_neither_a_run_nor_a_comparison_and_are_kept(
+    train: Command, compare: Command, server: str, tmp_path: Path
+) -> None:
+    with faulty(server, "full") as address:
+        settings = (f"tracking.uri={address}", "tracking.experiment=large")
+        trained = train(*RUN, *settings, f"hydra.run.dir={tmp_path}")
+        compared = compare("runs=large", "figures=false", *settings)
+    for done in trained, compared:
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stdout + done.stderr
+        assert "413 Client Error" in done.stderr
+    assert f"; the write is kept in {tmp_path / REFUSED_FILE}" in trained.stderr
+    assert "norm=1.0: median" in compared.stdout
+    _, run, comparison = everything(server, "large")
+    assert (run["status"], run["files"], comparison["status"]) == ("FINISHED", [], "FAILED")
+    (tmp_path / REFUSED_FILE).rename(tmp_path / SPOOL_FILE)
+    with faulty(server, "pass", port=int(address.rpartition(":")[2])):
+        sent = sync(tmp_path)
+    assert sent.returncode == 0, sent.stderr
+    _, run, _ = everything(server, "large")
+    assert (run["files"], run["models"]) == (["config.yaml", "telemetry"], ["READY"])
+    assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "run.json", "run.lock", "telemetry"}
 
 
 def test_a_vectorized_multirun_is_sent_later_if_the_server_dies(

@@ -110,6 +110,19 @@ def test_a_full_disk_under_the_run_folder_is_reported_in_one_line(train: Command
     assert len(client.get_metric_history(run.info.run_id, keys.GRAD_NORM)) == 48
 
 
+@pytest.mark.parametrize("name", ["run.lock", "run.json", "checkpoints", "telemetry", "config.yaml"])
+def test_a_folder_in_place_of_a_file_or_a_file_in_place_of_a_folder_is_reported_in_one_line(
+    train: Command, tmp_path: Path, name: str
+) -> None:
+    path = tmp_path / "run" / name
+    if Path(name).suffix:
+        path.mkdir(parents=True)
+    else:  # a file in place of a folder
+        path.parent.mkdir()
+        path.touch()
+    assert_refused(train(*RUN, *at(tmp_path), f"hydra.run.dir={path.parent}"), str(path))
+
+
 def test_a_spool_truncated_by_a_full_disk_is_repaired(mount: Mount, tmp_path: Path) -> None:
     disk, store = mount(*small("1m")), make_store(tmp_path)
     spool, points = Spool(disk), [Point(keys.LOSS_STEP, 1.0, 0, step) for step in range(900)]

@@ -31,7 +31,7 @@ def test_names_and_settings_of_hostile_runs_are_shown_literally(
     for seed, text in enumerate(HOSTILE):
         write_run(store, 100.0 - seed, seed, {"loss.delta": text, f"model.{seed}": text, "clip.name": text}, [2.0, 1.0])
     found = compare(store, "gradclip", folder)
-    print_comparison(found, folder, "stored")
+    print_comparison(found, folder)
     printed = capsys.readouterr().out
     assert all(line.isprintable() for line in printed.split("\n"))
     assert "[bold]" in printed

@@ -94,9 +94,9 @@ def test_all_lines_are_checked_before_the_first_is_performed(
     assert spool.path.exists()
 
 
-@pytest.mark.parametrize("line", ["[]", "3", "null", '"text"', "{", "{}", '{"version": 2}'])
+@pytest.mark.parametrize("line", ["[]", "3", "null", '"text"', "{", "{}", '{"version": 2}', "\udcff"])
 def test_a_line_that_is_not_a_write_is_refused_in_one_line(tmp_path: Path, line: str) -> None:
-    (tmp_path / SPOOL_FILE).write_text(f"{line}\n")
+    (tmp_path / SPOOL_FILE).write_text(f"{line}\n", errors="surrogateescape")
     for arguments in ((str(tmp_path),), (str(tmp_path), "--adopt")):
         done = sync(*arguments)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr

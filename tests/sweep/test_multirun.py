@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from gradclip import keys
 from gradclip.config.composition import compose_config
 from gradclip.config.paths import CONFIG_FOLDER
-from gradclip.errors import ConfigError
+from gradclip.errors import ConfigError, TrackingError
 from gradclip.sweep.multirun import (
     check_earlier,
     close_parent,
@@ -21,7 +21,7 @@ from gradclip.sweep.multirun import (
 from gradclip.sweep.results import JobResult, read_results
 from gradclip.sweep.stopping import ask_to_stop, stopped_by
 from gradclip.tracking.files import write_note
-from gradclip.tracking.records import MAIN_FILE, SPOOL_FILE
+from gradclip.tracking.records import MAIN_FILE, MULTIRUN_FILE, PARENT_FILE, SPOOL_FILE
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,19 @@ def test_only_the_same_multirun_may_be_repeated_in_its_folder(tmp_path: Path) ->
         check_earlier(tmp_path, ["clip=norm", "seed=0"])
 
 
+@pytest.mark.parametrize("content", ["", "{}", "hydra: 3", "hydra:\n  overrides: [", "\0"])
+def test_the_damaged_note_of_an_earlier_multirun_is_reported_in_one_line(tmp_path: Path, content: str) -> None:
+    (tmp_path / MULTIRUN_FILE).write_text(content)
+    with pytest.raises(ConfigError, match=rf"{MULTIRUN_FILE}: is damaged or cannot be read .*; choose another folder$"):
+        check_earlier(tmp_path, ["seed=0,1"])
+
+
+def test_a_damaged_note_about_the_parent_run_is_reported_before_training(tmp_path: Path) -> None:
+    (tmp_path / PARENT_FILE).write_text("{}")
+    with pytest.raises(TrackingError, match=rf"{PARENT_FILE}: is damaged, .* \(run_id: Field required\); train again"):
+        check_earlier(tmp_path, ["seed=0,1"])
+
+
 def test_a_folder_with_a_file_in_place_of_a_job_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
     (tmp_path / "1").write_text("")
@@ -82,7 +95,7 @@ def test_another_multirun_in_a_folder_of_the_same_name_has_its_own_parent_run(tm
 def test_a_multirun_whose_writes_wait_for_the_store_is_not_repeated_in_its_folder(tmp_path: Path) -> None:
     OmegaConf.save({"hydra": {"overrides": {"task": ["seed=0,1"]}}}, tmp_path / "multirun.yaml")
     (tmp_path / "0").mkdir()
-    (tmp_path / "0" / SPOOL_FILE).write_text("{}\n")
+    (tmp_path / "0" / SPOOL_FILE).write_bytes(b"\xff\n")  # damaged, but a write
     with pytest.raises(ConfigError, match=r"; writes of earlier runs wait there for the store; send them first: "):
         check_earlier(tmp_path, ["seed=0,1"])
 

@@ -41,6 +41,13 @@ def test_progress_counts_finished_jobs_and_estimates_the_remaining_time(
     ]
 
 
+def test_no_remaining_time_is_estimated_if_the_clock_was_set_back(tmp_path: Path) -> None:
+    folder = multirun(tmp_path, "clip.value=1,2", "seed=0,1")
+    os.utime(folder / "multirun.yaml", (2**32, 2**32))
+    JobResult(0, "", outcome="learned").write(folder / "0")
+    assert progress(folder) == " (1 of 4)"
+
+
 def test_a_stopped_multirun_has_no_progress(tmp_path: Path) -> None:
     folder = multirun(tmp_path, "seed=0,1")
     ask_to_stop(folder, signal.SIGTERM)

@@ -41,7 +41,8 @@ def run(config: DictConfig) -> None:
         split=settings.split,
         typed=HydraConfig.get().overrides.task,
     )
-    print_comparison(found, folder, store_comparison(store, found, folder))
+    print_comparison(found, folder)
+    print(store_comparison(store, found, folder))
 
 
 def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
@@ -61,22 +62,22 @@ def store_comparison(store: Store, found: "Comparison", folder: Path) -> str:
     command = command_line("compare", HydraConfig.get().overrides.task)
     tags = {keys.COMMAND: command}
     run_id = result_of(ask(store, Operations.create_run, f"comparison: {found.selection.title}", tags, None, None))
-    result_of(ask(store, Operations.write_files, run_id, files, keys.COMPARISON_FOLDER))
-    result_of(ask(store, Operations.end_run, run_id, "FINISHED"))
+    written = ask(store, Operations.write_files, run_id, files, keys.COMPARISON_FOLDER)
+    result_of(ask(store, Operations.end_run, run_id, "FAILED" if written.exception() else "FINISHED"))
+    result_of(written)
     return f"Stored with run {run_id}"
 
 
-def print_comparison(found: "Comparison", folder: Path, stored: str) -> None:
+def print_comparison(found: "Comparison", folder: Path) -> None:
     """Print the table, the verdicts and the paths of all files.
 
     Args:
         found: the comparison.
         folder: folder of its files.
-        stored: the sentence that says where it is stored.
     """
     from gradclip.compare.report import methods_note, print_findings
 
     print_findings(found)
     print_lines("", methods_note(found))
     figures = [f"Figure: {path}" for path in folder.glob(f"figures/{keys.COMPARISON_FIGURE}.*")]
-    print("\n".join([f"Files: {folder}", *figures, stored]))
+    print("\n".join([f"Files: {folder}", *figures]))

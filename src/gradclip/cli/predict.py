@@ -1,6 +1,7 @@
 """The command ``predict``: predicts new rows with a stored model and writes a CSV file."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,7 +67,7 @@ def check_output(settings: PredictSettings) -> Path:
         ConfigError: it is the input file or a folder, or its parent folder does not exist.
     """
     output = Path(settings.output).expanduser().absolute()
-    if output.resolve() == Path(settings.data.path).resolve():
+    if os.path.realpath(output) == os.path.realpath(settings.data.path):
         raise ConfigError(f"output: got {settings.output!r}; that is the input file, data.path; choose another file")
     if output.is_dir() or not output.parent.is_dir():
         raise ConfigError(f"output: got {settings.output!r}; must be a file in a folder that exists")

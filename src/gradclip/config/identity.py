@@ -23,16 +23,20 @@ PREPARATION = {
 AS_BEFORE = {("data.validation_fraction", "0.0"), ("data.validation_sequences", "0")}
 
 
-def fingerprint(config: TrainConfig) -> str:
+def fingerprint(config: TrainConfig, digest: str | None = None) -> str:
     """Return a short hash of everything that changes what a run computes; runs with equal hashes are the same run.
 
     For a table in a file, the hash covers its content, not its path.
+
+    Args:
+        config: all settings.
+        digest: digest of the table that the run has read; None for the content that the file has now.
 
     Raises:
         ConfigError: the table cannot be read.
     """
     settings = dict(one for one in flatten(config).items() if has_effect(one[0]) and one not in AS_BEFORE)
-    if digest := data_digest(config):
+    if digest := data_digest(config) if digest is None else digest:
         settings["data.path"] = digest
     if isinstance(config.data, OwnDataSettings) and config.module is None:
         settings["val_dataloader"] = "validation"  # older runs, which stored its score as test, are other runs

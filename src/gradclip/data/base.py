@@ -65,12 +65,14 @@ class TrainingData(LightningDataModule):
         source: path of the file, or the call that generates the data.
         notes: messages to the user about how the data were read, one sentence each.
         class_weights: class weights in the loss, ``[classes]``; None if all examples count equally.
+        digest: SHA-256 of the file or folder of the table when it was read; empty for other data.
     """
 
     name: str
     source: str
     notes: tuple[str, ...] = ()
     class_weights: Tensor | None = None
+    digest: str = ""
 
     @property
     @abstractmethod

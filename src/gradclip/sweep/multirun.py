@@ -4,20 +4,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from uuid import NAMESPACE_URL, uuid5
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from gradclip import keys
 from gradclip.config.overrides import as_typed, parent_run_name, train_command
 from gradclip.config.schema import TrainConfig
-from gradclip.errors import ConfigError, disk_errors
+from gradclip.errors import ConfigError, disk_errors, first_line
 from gradclip.program import command_line
+from gradclip.sweep.page import Page
 from gradclip.sweep.results import RESULT_FILE
 from gradclip.sweep.search.report import NOTE, SEARCH_FOLDER
 from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.files import read_note
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.process import deliver, result_of
-from gradclip.tracking.records import MAIN_FILE, MULTIRUN_FILE, PARENT_FILE, SPOOL_FILE, Call, Parent, Store, now
+from gradclip.tracking.records import MAIN_FILE, MULTIRUN_FILE, PARENT_FILE, SPOOL_FILE, Call, Parent, ParentNote, now
 from gradclip.tracking.spool import Spool
 from gradclip.tracking.sync import unsent_below
 from gradclip.training.job import STOP_FILE
@@ -32,7 +35,9 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
     Raises:
         ConfigError: the folder holds another multirun, writes that the store has not accepted yet, or a file that has
             the name of a job's folder.
+        TrackingError: the note about its parent run is damaged.
     """
+    find_parent(folder)
     got = f"hydra.sweep.dir: got {str(folder)!r}"
     for path in folder.iterdir():
         if path.name.isdecimal() and not path.is_dir():
@@ -54,7 +59,15 @@ def remove_results(folder: Path) -> None:
 
 
 def _typed_in(folder: Path) -> list[str]:
-    return as_typed(OmegaConf.load(folder / MULTIRUN_FILE).hydra.overrides.task)
+    path = folder / MULTIRUN_FILE
+    try:
+        typed = OmegaConf.select(OmegaConf.load(path), "hydra.overrides.task")
+        if not isinstance(typed, ListConfig):  # Hydra was killed before it had written the file
+            raise ValueError("it has no hydra.overrides.task")
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        reason = f"is damaged or cannot be read ({first_line(error)})"
+        raise ConfigError(f"{path}: {reason}; choose another folder") from error
+    return as_typed(typed)
 
 
 def parent_of(folder: Path) -> Parent:
@@ -66,7 +79,7 @@ def parent_of(folder: Path) -> Parent:
     typed = _typed_in(folder)
     name, command = parent_run_name(typed), train_command(typed, multirun=True)
     created = {keys.COMMAND: command, keys.CREATION: uuid5(NAMESPACE_URL, f"{folder} {name}").hex}
-    return Parent(str(folder), name, created | read_note(folder / MAIN_FILE))
+    return Parent(str(folder), name, created | read_note(folder / MAIN_FILE, dict[str, str]))
 
 
 def launcher_classes(launcher: DictConfig) -> set[str]:
@@ -101,8 +114,8 @@ def find_parent(folder: Path) -> RunAddress | None:
     path = folder / PARENT_FILE
     if not path.exists():
         return None
-    note = read_note(path)
-    return RunAddress(Store(**note["store"]), str(note["run_id"]), str(folder))
+    note = read_note(path, ParentNote)
+    return RunAddress(note.store, note.run_id, str(folder))
 
 
 def end_parent(parent: RunAddress, status: str) -> None:
@@ -140,6 +153,5 @@ def _last_calls(parent: RunAddress, status: str) -> list[Call]:
     if (search := folder / SEARCH_FOLDER).exists():
         calls.append(parent.call(Operations.write_files, str(search)))
     if (page := folder / PAGE_FILE).exists():
-        note = read_note(page)
-        calls.append(parent.call(Operations.write_summary, note["metrics"], note["tags"], now()))
+        calls.append(parent.call(Operations.write_summary, *read_note(page, Page), now()))
     return [*calls, parent.call(Operations.end_run, status, now())]

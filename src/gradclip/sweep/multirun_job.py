@@ -67,7 +67,7 @@ def progress(multirun: Path) -> str:
         return f" ({done} done)"
     seconds = (time.time() - (multirun / MULTIRUN_FILE).stat().st_mtime) / max(done, 1) * (jobs - done)
     left = f", about {seconds:.0f} s left" if seconds < 100 else f", about {seconds / 60:.0f} min left"
-    return f" ({done} of {jobs}{left if done < jobs else ''})"
+    return f" ({done} of {jobs}{left if seconds > 0 else ''})"  # the clock may have changed
 
 
 def _run(job: Job, multirun: Path) -> JobResult:

@@ -73,7 +73,7 @@ class ReplicaRuns:
             runs: dict[int, tuple[Job, TrackedRun | None]] = {}
             begun = []
             for job, data in some:
-                run = make_run(job, self.lock) if job.config.tracking.uri else None
+                run = make_run(job, data, self.lock) if job.config.tracking.uri else None
                 runs[job.number] = job, run
                 remove_results(job.folder)
                 if run is not None:

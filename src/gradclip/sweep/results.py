@@ -2,14 +2,15 @@
 
 import json
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import ConfigDict
 
 from gradclip import keys
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.identity import fingerprint
-from gradclip.errors import TrackingError
 from gradclip.formatting import format_scores
 from gradclip.scores import ChoosingSplit, Split, choosing_split, stored_score
 from gradclip.tracking.files import failure_in_one_line, read_note, sync_to_disk, whole_file
@@ -44,6 +45,8 @@ class JobResult:
         done_before: whether an earlier command trained the run.
         is_stacked: whether the run was stacked with others.
     """
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")  # refuses the fields of another version
 
     number: int
     name: str
@@ -157,16 +160,8 @@ def read_results(folder: Path) -> list[JobResult]:
     Raises:
         TrackingError: a file is damaged or was written by another version.
     """
-    results = [_read(path) for path in folder.glob(f"*/{RESULT_FILE}")]
+    results = [read_note(path, JobResult) for path in folder.glob(f"*/{RESULT_FILE}")]
     without = {int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal()}
     without -= {result.number for result in results}
     results += [JobResult(number, f"job {number}", error="it left no result") for number in without]
     return sorted(results, key=lambda result: result.number)
-
-
-def _read(path: Path) -> JobResult:
-    note = read_note(path)
-    if unknown := note.keys() - {known.name for known in fields(JobResult)}:
-        what = f"written by another version of gradclip: unknown field {min(unknown)!r}"
-        raise TrackingError(f"{path}: {what}; train again in another folder")
-    return JobResult(**note)

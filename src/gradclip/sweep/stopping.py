@@ -53,7 +53,7 @@ def listening(folder: Path) -> Iterator[None]:
 
 def follow_main(folder: Path) -> None:
     """Ignore Ctrl-C in a worker process of a launcher, and end the process when the main process has ended."""
-    main = read_note(folder / MAIN_FILE)
+    main = read_note(folder / MAIN_FILE, dict[str, str])
     if main[keys.PROCESS] == process_identity(os.getpid()):
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)

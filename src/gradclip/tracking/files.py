@@ -5,11 +5,15 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from gradclip.errors import TrackingError, first_line
 
+T = TypeVar("T")
 UNLISTED = ".artifact.uploading."  # prefix of temporary files, which MLflow does not list among a run's artifacts
 KEPT_OF_NAME = 50  # characters, at most 200 bytes, so that a temporary name is never too long for the file system
 
@@ -71,19 +75,43 @@ def write_note(path: Path, note: Mapping[str, Any]) -> None:
     write_whole(path, json.dumps(note))
 
 
-def read_note(path: Path) -> dict[str, Any]:
+def read_note(path: Path, kind: type[T]) -> T:
     """Read a file that :func:`write_note` wrote.
 
+    Args:
+        path: the file.
+        kind: type of its content, such as a ``NamedTuple`` of its fields.
+
     Raises:
-        TrackingError: the file is empty, damaged or unreadable.
+        TrackingError: the file is empty, damaged, unreadable or of another version.
     """
     try:
-        note = json.loads(path.read_text())
-        if not isinstance(note, dict):
-            raise ValueError(f"it holds {type(note).__name__}, not an object")
+        note: T = type_adapter(kind).validate_python(json.loads(path.read_text()))  # type: ignore[arg-type]  # hashable
     except (OSError, ValueError, RecursionError) as error:
-        reason = "it is empty" if path.exists() and not path.stat().st_size else first_line(error)
+        reason = "it is empty" if path.exists() and not path.stat().st_size else invalid_part(error)
         raise TrackingError(
-            f"{path}: is damaged or cannot be read ({reason}); train again in another folder"
+            f"{path}: is damaged, cannot be read or is of another version ({reason}); train again in another folder"
         ) from error
     return note
+
+
+@cache
+def type_adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Return what checks a value of a type, and converts plain data to it."""
+    return TypeAdapter(kind)
+
+
+def invalid_part(error: BaseException) -> str:
+    """Return which part of plain data is invalid and why, for an error of pydantic; else the first line of the error.
+
+    Example:
+        >>> try:
+        ...     type_adapter(dict[str, int]).validate_python({"a": "b"})
+        ... except ValidationError as error:
+        ...     invalid_part(error)
+        'a: Input should be a valid integer, unable to parse string as an integer'
+    """
+    if not isinstance(error, ValidationError):
+        return first_line(error)
+    first = error.errors()[0]
+    return ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))

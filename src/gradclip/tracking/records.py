@@ -65,6 +65,13 @@ class Parent(NamedTuple):
     tags: dict[str, str]
 
 
+class ParentNote(NamedTuple):
+    """The content of :data:`PARENT_FILE`: the id of the parent run, and its store."""
+
+    run_id: str
+    store: Store
+
+
 class Call(NamedTuple):
     """A write to the store.
 

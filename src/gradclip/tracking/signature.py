@@ -12,12 +12,22 @@ import secrets
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from gradclip.errors import TrackingError
 from gradclip.tracking.files import read_note, write_note
 from gradclip.tracking.records import RUN_FILE
 
 KEY_BYTES = 32
+
+
+class RunNote(NamedTuple):
+    """The content of the file in the folder of a run; see :func:`write_run_note`."""
+
+    run_id: str
+    creation: str = ""
+    settings: str = ""
+    signature: str = ""
 
 
 def sign(folder: Path, text: str) -> str:
@@ -103,10 +113,10 @@ def write_run_note(folder: Path, run_id: str, creation: str, settings: str) -> N
         settings: fingerprint of the run's settings.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    note = {"run_id": run_id, "creation": creation, "settings": settings}
+    note = RunNote(run_id, creation, settings)
     with suppress(TrackingError):  # without a key the run cannot be resumed, which is reported when it is tried
-        note["signature"] = sign(folder, f"{run_id} {settings}")
-    write_note(folder / RUN_FILE, note)
+        note = note._replace(signature=sign(folder, f"{run_id} {settings}"))
+    write_note(folder / RUN_FILE, note._asdict())
 
 
 def signed_settings(folder: Path, run_id: str) -> str | None:
@@ -119,7 +129,8 @@ def signed_settings(folder: Path, run_id: str) -> str | None:
         TrackingError: the note is damaged, or there is no key.
     """
     path = folder / RUN_FILE
-    note = read_note(path) if path.is_file() else {}
-    settings = note.get("settings")
-    is_ours = note.get("run_id") == run_id and is_signed(folder, f"{run_id} {settings}", note.get("signature"))
-    return str(settings) if is_ours else None
+    if not path.is_file():
+        return None
+    note = read_note(path, RunNote)
+    is_ours = note.run_id == run_id and is_signed(folder, f"{run_id} {note.settings}", note.signature)
+    return note.settings if is_ours else None

@@ -10,21 +10,22 @@ lines are checked before the first is performed, and none may name a file outsid
 
 import json
 import os
+import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from gradclip import keys
-from gradclip.errors import RefusedWriteError, TrackingError, first_line
-from gradclip.tracking.files import read_note, sync_to_disk, whole_file
+from gradclip.errors import RefusedWriteError, TrackingError
+from gradclip.tracking.files import invalid_part, read_note, sync_to_disk, whole_file
 from gradclip.tracking.operations import WRITES, Operations, argument_types, named_arguments
 from gradclip.tracking.records import RUN_FILE, SPOOL_FILE, Call, ModelFiles, Store
-from gradclip.tracking.signature import is_signed, sign, write_run_note
+from gradclip.tracking.signature import RunNote, is_signed, sign, write_run_note
 
 Perform = Callable[[Call], Any]
 VERSION = 2
@@ -53,8 +54,8 @@ class Spool:
     def id_of(self, run_id: str) -> str:
         """Return the store's id of this folder's run if ``run_id`` is its creation tag; return other ids unchanged."""
         path = self.folder / RUN_FILE
-        note = read_note(path) if path.exists() else {}
-        return str(note["run_id"]) if note.get("creation") == run_id else run_id
+        note = read_note(path, RunNote) if path.exists() else RunNote("")
+        return note.run_id if note.creation == run_id else run_id
 
     def add(self, call: Call) -> None:
         """Append a write and sync it, with the files that it names, to disk.
@@ -94,15 +95,25 @@ class Spool:
                     perform(call._replace(run_id=created or call.run_id))
                 except RefusedWriteError as error:
                     refused.append((call, error))
-            if refused:
-                lines = [json.dumps(_signed(encode(call), self.folder)) for call, _ in refused]
-                _append(self.folder / REFUSED_FILE, "".join(f"{line}\n" for line in lines))
+            self.keep_refused([call for call, _ in refused])
             self.path.unlink(missing_ok=True)
+            if not (self.folder / REFUSED_FILE).exists():  # which may name the files of a model
+                shutil.rmtree(self.folder / MODEL_FOLDER, ignore_errors=True)
         Path(self._lock.lock_file).unlink(missing_ok=True)
         if refused:
             where = f"{len(refused)} of {len(calls)} writes of {self.folder} were refused for good, see {REFUSED_FILE}"
             raise RefusedWriteError(f"{where}: {refused[0][1]}")
         return len(calls)
+
+    def keep_refused(self, calls: Sequence[Call]) -> None:
+        """Append writes that the store will never accept, with the files that they name, to a separate file.
+
+        Raises:
+            OSError: the disk is full, or the folder cannot be written.
+        """
+        if calls:
+            lines = [json.dumps(_signed(encode(call), self.folder)) for call in calls]
+            _append(self.folder / REFUSED_FILE, "".join(f"{line}\n" for line in lines))
 
     def _create(self, call: Call, perform: Perform) -> str:
         """Create the run that the other writes belong to and return its id."""
@@ -126,14 +137,13 @@ class Spool:
                 raise TrackingError(f"{self.path}: no command of yours wrote this file; --adopt sends it anyway")
             return [decode(line, self.folder) for line in lines]
         except (ValueError, KeyError, TypeError, RecursionError) as error:  # pydantic and json raise ValueErrors
-            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else first_line(error)
-            raise TrackingError(f"{self.path}: contains an invalid write: {reason}") from error
+            raise TrackingError(f"{self.path}: contains an invalid write: {invalid_part(error)}") from error
 
-    def _lines(self) -> Iterator[str]:
+    def _lines(self) -> Iterator[bytes]:
         """Yield the complete lines; a power loss may have cut the last one short."""
         if self.path.exists():
-            with self.path.open() as file:
-                yield from (line for line in file if line.endswith("\n"))
+            with self.path.open("rb") as file:  # damaged ones may not be text
+                yield from (line for line in file if line.endswith(b"\n"))
 
 
 def _append(path: Path, line: str) -> None:
@@ -201,7 +211,7 @@ def decode(line: dict[str, Any], folder: Path) -> Call:
     names = list(types)[: len(arguments)]  # only trailing ones may be omitted
     checked = {name: types[name].validate_python(arguments[name]) for name in names}
     for path in _paths(checked):
-        if not Path(path).resolve().is_relative_to(folder.resolve()):
+        if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
             raise ValueError(f"{operation} names {path}, which is not in the folder of the run")
     store = STORE.validate_python(line["store"])
     return Call(store, operation, str(line["run_id"]), tuple(checked.values()), str(folder))

@@ -40,7 +40,7 @@ def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
         raise ConfigError(f"folder: got {str(folder)!r}; {error.strerror}") from error
     if not found:
         raise ConfigError(f"folder: got {str(folder)!r}; there is no such folder")
-    for path in sorted(_spools(folder), key=lambda path: path.stat().st_mtime):
+    for path in sorted(_spools(folder), key=_modified):
         try:
             yield Replayed(path.parent, result_of(replay(str(path.parent), adopt)), None)
         except TrackingError as error:
@@ -50,6 +50,14 @@ def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
 def unsent_below(folder: Path) -> int:
     """Return the number of writes in all spools below a folder."""
     return sum(len(Spool(path.parent)) for path in _spools(folder))
+
+
+def _modified(spool: Path) -> float:
+    """Return when a spool was last written; 0 if another command has sent and removed it meanwhile."""
+    try:
+        return spool.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _spools(folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from pyarrow import parquet
 from torch import Tensor, nn
 
 from gradclip import keys
-from gradclip.config.identity import data_digest, data_name, fingerprint
+from gradclip.config.identity import data_name, fingerprint
 from gradclip.config.schema import FigureFormat, TrainConfig, flatten
 from gradclip.data.base import TrainingData
 from gradclip.scores import CONTEXTS
@@ -31,24 +31,26 @@ RESULT_FILES = (  # files that a run leaves in its folder, beside its figures
 )
 
 
-def make_run(job: Job, lock: Path | None = None) -> TrackedRun:
+def make_run(job: Job, data: TrainingData, lock: Path | None = None) -> TrackedRun:
     """Return the run of a job, which :meth:`~gradclip.tracking.run.TrackedRun.begin` creates in the store.
 
-    By default, the run has its own lock in the folder of the job; ``lock`` names one that the process holds for all of
-    its runs.
+    Args:
+        job: the job.
+        data: its data.
+        lock: a lock that the process holds for all of its runs; by default, the run has its own in the job's folder.
     """
     tags = {} if job.resumed else {keys.COMMAND: job.command}
     store = Store.of(job.config.tracking)
-    return TrackedRun(store, job.name, tags | _tags(job.config), job.folder, job.parent, job.resumed, lock)
+    return TrackedRun(store, job.name, tags | _tags(job.config, data.digest), job.folder, job.parent, job.resumed, lock)
 
 
-def _tags(config: TrainConfig) -> dict[str, str]:
+def _tags(config: TrainConfig, digest: str) -> dict[str, str]:
     tags = {
         keys.CLIP: config.clip.label,
         keys.SEED: str(config.seed),
         keys.DATA: data_name(config),
-        keys.CONFIG_HASH: fingerprint(config),
-        keys.DATA_DIGEST: data_digest(config),
+        keys.CONFIG_HASH: fingerprint(config, digest),
+        keys.DATA_DIGEST: digest,
         keys.LOSS_REDUCTION: "mean" if config.loss else "",  # of all losses; that of a user-defined module is not known
     }
     return {key: value for key, value in tags.items() if value}

@@ -1,7 +1,7 @@
 """The description of a run on its MLflow page: its outcome, the effect of clipping, what to try."""
 
 from gradclip import keys
-from gradclip.config.identity import data_digest, data_identity
+from gradclip.config.identity import data_identity
 from gradclip.config.schema import TrainConfig, flatten
 from gradclip.diagnosis.remedy import Remedy
 from gradclip.formatting import format_scores, format_value, markdown_cell
@@ -14,7 +14,7 @@ LINE_BREAK = "  \n"  # in Markdown
 def end_tags(config: TrainConfig, result: Result) -> dict[str, str]:
     """Return the tags of a run that has ended: its outcome, its description, and its position in the view."""
     summary = result.summary
-    data = data_identity(flatten(config), data_digest(config)) | {"score": summary.score.name}
+    data = data_identity(flatten(config), result.data.digest) | {"score": summary.score.name}
     order = order_tag(data, summary.score.error(summary.scores[summary.choosing_split]))
     return summary.tags() | {keys.DESCRIPTION: describe(config, result), keys.ORDER: order}
 

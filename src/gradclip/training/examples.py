@@ -6,6 +6,7 @@ from typing import Any
 from pytorch_lightning import LightningDataModule, LightningModule
 
 from gradclip.config.data import OwnDataSettings, SeriesSettings, TaskSettings
+from gradclip.config.identity import data_digest
 from gradclip.config.schema import TrainConfig
 from gradclip.data.base import TrainingData
 from gradclip.data.loaders import ShuffledBatchSampler
@@ -13,6 +14,7 @@ from gradclip.data.sequences import SequenceData
 from gradclip.data.series import SeriesData
 from gradclip.data.sources import SOURCES
 from gradclip.data.tabular import TabularData
+from gradclip.errors import ConfigError
 from gradclip.models.module import SupervisedModule
 from gradclip.training.own import as_data_module, build_own_data_module
 from gradclip.training.own_data import OwnData
@@ -21,8 +23,17 @@ TEST_DECIDES = "the test examples decide when training ends, so their score look
 
 
 def build_data(config: TrainConfig) -> TrainingData:
-    """Generate or read the examples and batch them; add a note if test examples decide when training ends."""
+    """Generate or read the examples and batch them; add a note if test examples decide when training ends.
+
+    Raises:
+        GradclipError: the data cannot be read, or the table changed while it was read.
+    """
+    digest = data_digest(config)
     data = _read_data(config)
+    data.digest = data_digest(config)
+    if data.digest != digest:
+        path = getattr(config.data, "path", None)
+        raise ConfigError(f"data.path: got {path!r}; it changed while it was read; repeat the command")
     if _monitors_test(config, data):
         data.notes += (TEST_DECIDES,)
     return data

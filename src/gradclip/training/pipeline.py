@@ -9,7 +9,7 @@ from gradclip.callbacks.checkpoints import Checkpoints
 from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.interruption import Interruption
 from gradclip.callbacks.trainer_checks import callbacks_of
-from gradclip.errors import Interrupted, TrackingError, disk_errors, memory_errors
+from gradclip.errors import ConfigError, Interrupted, RefusedWriteError, TrackingError, disk_errors, memory_errors
 from gradclip.models.module import SupervisedModule
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.logger import RunLogger
@@ -78,9 +78,12 @@ def open_run(job: Job, components: Components) -> TrackedRun:
     """Create the run, or reopen a resumed one, and store its settings and data sets.
 
     Raises:
+        ConfigError: the table of a resumed run has changed since the command began.
         TrackingError: the store cannot be opened, or refuses the run.
     """
-    run = make_run(job).begin()
+    if job.resumed and job.resumed.data_digest != components.data.digest:
+        raise ConfigError("resume: the table has changed since the run began; start a new run")
+    run = make_run(job, components.data).begin()
     descriptions = ask(run.store, Operations.describe_datasets, datasets_of(components.data))
     run.begun  # noqa: B018  # raises if the store cannot be opened
     run.describe(describe_run(job, result_of(descriptions)))
@@ -157,7 +160,8 @@ def save(job: Job, result: Result) -> None:
                 run.write_run_files()
         finally:
             if run is not None:
-                run.wait()  # until the store has read the scratch files
+                with suppress(RefusedWriteError):  # raised again once the run has ended: its training did not fail
+                    run.wait()  # until the store has read the scratch files
 
 
 def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> None:

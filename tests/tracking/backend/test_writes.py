@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.utils.validation import MAX_DATASET_NAME_SIZE, MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
-from gradclip.errors import TrackingError
+from gradclip.errors import AbsentStoreError, TrackingError
 from gradclip.tracking.logger import RunLogger
 from gradclip.tracking.records import Dataset, Parent, Point, Store
 from gradclip.tracking.run import TrackedRun
@@ -165,6 +165,15 @@ def test_a_store_that_is_not_a_file_is_refused(tmp_path, kind, operation):
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     with pytest.raises(TrackingError, match="that is not a file"):
         getattr(Backend(Store(f"sqlite:///{path}", str(tmp_path / "artifacts"), "tests")), operation)()
+
+
+def test_an_artifact_folder_that_is_a_loop_of_links_is_refused(tmp_path):
+    from gradclip.tracking.backend.operations import Backend
+
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(AbsentStoreError, match=r"^tracking.uri: got .*; cannot be opened: \[Errno 17\] File exists"):
+        Backend(Store(f"sqlite:///{tmp_path}/mlflow.db", str(loop), "tests")).open()
 
 
 def test_an_artifact_folder_with_a_path_too_long_for_a_database_is_refused(tmp_path):

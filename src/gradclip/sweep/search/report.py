@@ -8,7 +8,6 @@ from pathlib import Path
 
 from gradclip.config.overrides import train_command
 from gradclip.formatting import CODE, Table, counted, format_score, to_markdown
-from gradclip.sweep.results import JobResult
 from gradclip.sweep.search.trial import Trial, best_trial, caveat_of, in_order, metric_of
 from gradclip.terminal import print_lines, print_tables
 from gradclip.tracking.files import read_note, write_whole
@@ -74,9 +73,7 @@ def read_report(folder: Path) -> Report | None:
     note = folder / SEARCH_FOLDER / NOTE
     if not note.exists():
         return None
-    stored = read_note(note)
-    trials = [Trial(**trial | {"jobs": tuple(JobResult(**job) for job in trial["jobs"])}) for trial in stored["trials"]]
-    return Report(**stored | {"trials": trials})
+    return read_note(note, Report)
 
 
 def print_report(report: Report) -> None:

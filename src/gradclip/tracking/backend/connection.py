@@ -81,7 +81,8 @@ class Connection:
             _check_server(self.uri)
             return self._find_or_create_experiment(artifact_location=None)
         try:
-            location, database = Path(self.store.artifacts).resolve().as_uri(), sqlite_file(self.uri)
+            location = Path(os.path.realpath(self.store.artifacts)).as_uri()  # resolve() fails on a loop of links
+            database = sqlite_file(self.uri)
             if not database and len(location) > MAX_LOCATION:
                 allowed = f"its URI may have at most {MAX_LOCATION} characters, this one has {len(location)}"
                 raise TrackingError(f"tracking.artifacts: got {self.store.artifacts!r}; {allowed}")

@@ -1,6 +1,7 @@
 """Delivery of writes to the store: retry for a while, then spool. Runs in the tracking process."""
 
 import time
+from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from gradclip.tracking.calls import RunAddress
 from gradclip.tracking.operations import WRITES, Operations, named_arguments, needs_run
 from gradclip.tracking.records import BegunRun, Call, Store
 from gradclip.tracking.signature import write_run_note
-from gradclip.tracking.spool import Spool
+from gradclip.tracking.spool import REFUSED_FILE, Spool
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0  # seconds between two attempts
 OPEN, CREATE_RUN, END_RUN = Operations.open.__name__, Operations.create_run.__name__, Operations.end_run.__name__
@@ -98,8 +99,10 @@ def deliver(call: Call) -> int:
         try:
             write_with_retries(call)
             _confirm(call, spool)
-        except RefusedWriteError:
-            raise
+        except RefusedWriteError as error:
+            with suppress(OSError):
+                spool.keep_refused([call])
+            raise RefusedWriteError(f"{error}; the write is kept in {spool.folder / REFUSED_FILE}") from error
         except TrackingError:  # even for a changed password: the write can be sent with the new one
             _spool(call, spool)
     return len(spool)

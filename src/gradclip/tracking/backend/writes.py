@@ -38,6 +38,7 @@ from gradclip.tracking.records import (
     Dataset,
     DatasetDescription,
     Parent,
+    ParentNote,
     Point,
 )
 from gradclip.tracking.scratch import scratch_folder
@@ -79,7 +80,7 @@ class Writes(Connection):
             if not note.exists():
                 run_id = self.create_run(parent.name, parent.tags, None, None, repeated=True)
                 write_note(note, {"run_id": run_id, "store": self.store._asdict()})
-            return str(read_note(note)["run_id"])
+            return read_note(note, ParentNote).run_id
 
     def write_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
         """Log the settings of a run, as many at a time as MLflow accepts."""
