@@ -233,7 +233,7 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
         rate: the learning rate; NaN if it is not known.
         where: text that names the parameter and its learning rate; empty if all have the same rate.
     """
-    why = "the suggested rate is a guess and may diverge again"
+    why = "a tenth of the rate is a guess and may diverge again"
     if update_ratio > conditions.LARGE_UPDATE:
         why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}; {why}"
     how = remedy.scale_rate("0.1") if isnan(rate) else remedy.optimizer_argument("lr", f"{rate / 10:g}")
