@@ -56,7 +56,7 @@ def _figures_over_epochs(comparison: Comparison, curves: Mapping[str, Curve]) ->
     metric, shown = comparison.metric, dict(enumerate(comparison.summaries[:MAX_CURVES]))
     which = _of_all(len(shown), comparison)
     bands = [learning_band(number, summary, curves) for number, summary in shown.items()]
-    title = f"{metric.curve}: median and interquartile range{which}"
+    title = f"{metric.curve} by epoch{which}"
     plots: Figures = {
         "learning_curves": partial(
             plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=metric.is_fraction
