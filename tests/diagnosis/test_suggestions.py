@@ -221,6 +221,11 @@ def test_spikes_of_one_parameter_or_one_element_choose_the_method() -> None:
     assert changes_of(gather(made_run(), by_tensor))[0][0] == "clip=parameter_norm"
     by_element = telemetry.assign(**{keys.GRAD_MAX_ABS: 0.9 * telemetry[keys.GRAD_NORM]})
     assert changes_of(gather(made_run(), by_element))[0][0] == "clip=value"
+    clipped = made_run(clip="norm", fraction=1.0)  # its usual norms are far too large as thresholds
+    for spiking in (by_tensor, by_element):
+        first = {one[0] for one in changes_of(gather(clipped, spiking))}
+        assert "clip=norm" in first
+        assert not first & {"clip=parameter_norm", "clip=value"}
 
 
 def test_drifting_norms_suggest_a_threshold_that_follows_them() -> None:

@@ -115,9 +115,9 @@ def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
     if has_too_few_steps(evidence):
         yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()), evidence.clips)
         return
-    if evidence.spiking_parameter:
+    if evidence.spiking_parameter and not strong:
         yield clip_each_tensor(evidence, f"only {evidence.spiking_parameter} spikes, {evidence.spike_factor:.3g}-fold")
-    if evidence.element_share > conditions.DOMINANT_ELEMENT:
+    if evidence.element_share > conditions.DOMINANT_ELEMENT and not strong:
         yield Remedy(
             "clipping each element separately",
             f"in spikes, one element has {evidence.element_share:.0%} of the squared norm; the threshold is the 90th "
@@ -288,5 +288,6 @@ def _thresholds_by_norms(evidence: Evidence) -> Iterator[Remedy]:
         why = f"norms {change} from the first quarter of the steps to the last"
         if is_growing or not gradients_are_calm(evidence):
             yield Remedy("threshold that follows the norms", why, remedy.clip_by("Auto", f"{AUTO_PERCENTILE}"))
-    if conditions.dominates(evidence.dominant_share, evidence.tensors) and not evidence.spiking_parameter:
+    norms_are_usual = not (evidence.spiking_parameter or needs_strong_clipping(evidence))
+    if norms_are_usual and conditions.dominates(evidence.dominant_share, evidence.tensors):
         yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone determines how all tensors are clipped")
