@@ -82,7 +82,12 @@ def rounded(value: float) -> str:
 
 def needs_strong_clipping(evidence: Evidence) -> bool:
     """Return whether most steps must be clipped: most steps of the run were, or the run exploded."""
-    return evidence.exploded or (evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED)
+    return evidence.exploded or is_mostly_clipped(evidence)
+
+
+def is_mostly_clipped(evidence: Evidence) -> bool:
+    """Return whether most steps of the run were clipped."""
+    return evidence.clips and evidence.clip_fraction > conditions.MOSTLY_CLIPPED
 
 
 def needs_probe(evidence: Evidence) -> bool:
@@ -115,9 +120,10 @@ def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
     if has_too_few_steps(evidence):
         yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()), evidence.clips)
         return
-    if evidence.spiking_parameter and not strong:
+    may_clip_parts = not is_mostly_clipped(evidence)  # otherwise usual norms are far too large as thresholds
+    if may_clip_parts and evidence.spiking_parameter:
         yield clip_each_tensor(evidence, f"only {evidence.spiking_parameter} spikes, {evidence.spike_factor:.3g}-fold")
-    if evidence.element_share > conditions.DOMINANT_ELEMENT and not strong:
+    if may_clip_parts and evidence.element_share > conditions.DOMINANT_ELEMENT:
         yield Remedy(
             "clipping each element separately",
             f"in spikes, one element has {evidence.element_share:.0%} of the squared norm; the threshold is the 90th "
@@ -288,6 +294,6 @@ def _thresholds_by_norms(evidence: Evidence) -> Iterator[Remedy]:
         why = f"norms {change} from the first quarter of the steps to the last"
         if is_growing or not gradients_are_calm(evidence):
             yield Remedy("threshold that follows the norms", why, remedy.clip_by("Auto", f"{AUTO_PERCENTILE}"))
-    norms_are_usual = not (evidence.spiking_parameter or needs_strong_clipping(evidence))
-    if norms_are_usual and conditions.dominates(evidence.dominant_share, evidence.tensors):
+    may_clip_parts = not (evidence.spiking_parameter or is_mostly_clipped(evidence))
+    if may_clip_parts and conditions.dominates(evidence.dominant_share, evidence.tensors):
         yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone determines how all tensors are clipped")
