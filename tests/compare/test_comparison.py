@@ -178,13 +178,16 @@ def test_several_ids_and_a_parent_select_the_same_runs(store: Store, tmp_path: P
 @pytest.mark.parametrize(
     ("query", "message"),
     [
+        ([], "runs: got []; it selects no finished training run"),
         ("nowhere", "runs: got 'nowhere'; it is neither a filter nor an experiment in sqlite"),
         ("0" * 32, "runs: got '00000000000000000000000000000000'; there is no such run"),
         ("tags.clip ~ 'x' = 3", "runs: got \"tags.clip ~ 'x' = 3\"; "),
         ("tags.clip = 'nothing'", "runs: got \"tags.clip = 'nothing'\"; it selects no finished training run"),
     ],
 )
-def test_a_query_that_selects_nothing_is_an_error(store: Store, tmp_path: Path, query: str, message: str) -> None:
+def test_a_query_that_selects_nothing_is_an_error(
+    store: Store, tmp_path: Path, query: str | list[str], message: str
+) -> None:
     with pytest.raises((ConfigError, TrackingError)) as raised:
         compare(store, query, tmp_path)
     assert str(raised.value).startswith(message)

@@ -52,6 +52,11 @@ def test_overrides_add_a_prepared_callback_by_its_name() -> None:
     assert overrides_of(compose_config(overrides)) == overrides
 
 
+def test_overrides_name_the_metric_of_a_module_without_a_plus() -> None:
+    overrides = ["module._target_=my.Module", "metric=val/r2", "metric_mode=max"]
+    assert overrides_of(compose_config(overrides)) == overrides
+
+
 def test_overrides_leave_out_a_threshold_that_is_ignored() -> None:
     assert overrides_of(compose_config(["clip=none", "clip.value=2"])) == []
 

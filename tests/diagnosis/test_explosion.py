@@ -79,6 +79,7 @@ def test_an_explosion_of_finite_gradients_is_reported():
     assert explain(record, 0.01) is None
     explosion = explain(record, 0.01, finite_explosion(record))
     assert (explosion.divergence, explosion.kind) == (Divergence(5, 3, "gradient"), "finite")
+    assert "Largest gradient in the step before it: " in str(explosion)
     assert str(explosion).startswith("The gradient exploded at step 5 (epoch 3), to more than 10 times the median norm")
     assert [remedy.overrides for remedy in explosion.remedies] == ["-m clip=norm clip.value=0.005,0.05,0.5"]
     clipped = make_record([[3.0, 4.0], [30.0, 400.0]], norms_clipped=[[3.0, 4.0], [3.0, 4.0]])

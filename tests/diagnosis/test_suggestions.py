@@ -104,7 +104,7 @@ def test_a_scaled_target_is_suggested_if_the_target_is_far_from_one(target: floa
 
 
 def made_result(what: str, *errors: float, learned: int = 3) -> ProbeResult:
-    how = clip_norm("5") if what.startswith("norm") else NO_CLIPPING
+    how = clip_norm(what.split()[2].rstrip(",")) if what.startswith("norm") else NO_CLIPPING
     return ProbeResult(
         Remedy(what, "", how), what.startswith("norm"), errors, learned, f"MSE {errors[0]:g} on the rows"
     )
@@ -128,6 +128,16 @@ def test_measurements_of_a_probe_take_precedence_over_rules_of_thumb() -> None:
         "A probe tried 5 settings. These diverged: a tenth. These learned nothing: Adam. The norms below "
         "are from its best clipped run."
     )
+
+
+def test_many_thresholds_that_learned_nothing_are_named_as_a_range() -> None:
+    run = gather(made_run(), made_telemetry(RAMP))
+    values = ("10", "0.1", "1", "100")
+    stalled = [made_result(f"norm at {value}, with warm-up and cosine decay", 9.0, learned=0) for value in values]
+    results = (*stalled, made_result("Adam", 9.0, learned=0), made_result("a tenth", 1.0))
+    (finding,) = [one for one in find(run, replace(run, probe_results=results)) if one.kind == "probe"]
+    named = "norm at 4 thresholds from 0.1 to 100, with warm-up and cosine decay; Adam."
+    assert f" These learned nothing: {named} " in str(finding)
 
 
 def test_a_probe_suggests_no_threshold_for_calm_gradients() -> None:
@@ -211,6 +221,11 @@ def test_spikes_of_one_parameter_or_one_element_choose_the_method() -> None:
     assert changes_of(gather(made_run(), by_tensor))[0][0] == "clip=parameter_norm"
     by_element = telemetry.assign(**{keys.GRAD_MAX_ABS: 0.9 * telemetry[keys.GRAD_NORM]})
     assert changes_of(gather(made_run(), by_element))[0][0] == "clip=value"
+    clipped = made_run(clip="norm", fraction=1.0)  # its usual norms are far too large as thresholds
+    for spiking in (by_tensor, by_element):
+        first = {one[0] for one in changes_of(gather(clipped, spiking))}
+        assert "clip=norm" in first
+        assert not first & {"clip=parameter_norm", "clip=value"}
 
 
 def test_drifting_norms_suggest_a_threshold_that_follows_them() -> None:

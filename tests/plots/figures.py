@@ -232,6 +232,10 @@ FIGURES = {
         + [LearningBand("none", STEPS[:0], np.empty((0, 3)))],
         score="mse/test", title="Learning curves", is_fraction=False,
     ),
+    "learning curves with ticks of seven characters": partial(
+        plot_learning_curves, bands=[LearningBand("norm=1.0", 0, STEPS[:2], np.array([[-3e5] * 3, [2e5] * 3]))],
+        score="mse/test", title="Learning curves", is_fraction=False,
+    ),
     "learning curves of one epoch": partial(
         plot_learning_curves, bands=[LearningBand("norm=1.0", STEPS[:1], np.ones((1, 3)))],
         score="mse/test", title="Learning curves", is_fraction=False,

@@ -1,10 +1,11 @@
 """Heat maps."""
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from gradclip.plots.heat_maps import without_common_prefix
+from gradclip.plots.heat_maps import plot_hidden_states, without_common_prefix
 from gradclip.plots.style import PALE, RED, draw
 from tests.plots.figures import FIGURES, axes_of
 
@@ -23,6 +24,13 @@ def test_norms_before_and_after_clipping_share_a_colour_scale():
     assert [axes.get_title() for axes in (before, after)] == ["before clipping", "after clipping"]
     assert before.collections[0].get_clim() == after.collections[0].get_clim()
     assert len(axes_of("heat map")) == 2  # one panel and its colour bar
+
+
+def test_cells_of_hidden_states_end_halfway_between_the_measured_steps():
+    figure = Figure()
+    plot_hidden_states(figure, np.array([1, 3, 5]), np.ones((3, 4)), "Gradient at the hidden state")
+    steps = figure.axes[0].collections[0].get_coordinates()[0, :, 0]
+    assert steps.tolist() == [0.5, 2.0, 4.0, 6.0]
 
 
 def test_gradients_that_clipping_set_to_zero_are_grey_and_not_called_non_finite():

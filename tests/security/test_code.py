@@ -161,9 +161,10 @@ def test_a_damaged_run_is_skipped_and_reported(store: Store) -> None:
     write_run(store, 1.0, 0, {})
     evidence, lines = evidence_to_advise_on(None, tracking_of(store))
     assert evidence.training.run_id == good
-    assert len(lines) == 5
+    assert len(lines) == 6
     starts = ("skipped: run: ", "skipped: data.path: ")
-    assert all(line.startswith(starts) and line.isprintable() for line in lines)
+    assert all(line.startswith(starts) and line.isprintable() for line in lines[:-1])
+    assert lines[-1] == f"Advice on run {evidence.training.name} instead:"
 
 
 def test_advice_on_a_multirun_is_on_one_of_its_runs(store: Store, tmp_path: Path) -> None:

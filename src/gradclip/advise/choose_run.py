@@ -40,9 +40,12 @@ def evidence_to_advise_on(run_id: str | None, tracking: TrackingSettings) -> tup
     skipped: list[GradclipError] = []
     for run in runs:
         try:
-            return evidence_of(run, tracking), [*messages, *(f"skipped: {describe(one)}" for one in skipped)]
+            evidence = evidence_of(run, tracking)
         except (ConfigError, DataError, TrackingError) as error:
             skipped.append(error)
+        else:
+            other = [f"Advice on run {run.name} instead:"] if skipped else []
+            return evidence, [*messages, *(f"skipped: {describe(one)}" for one in skipped), *other]
     raise skipped[0]
 
 

@@ -45,7 +45,8 @@ def confirm(evidence: Evidence, probe: Evidence | None, settings: AdviseSettings
     for (before, after), level in zip(pairwise((0, *settings.batches)), batch_levels(settings.batches), strict=True):
         seeds = range(settings.first_seed + before, settings.first_seed + after)
         more = f"{before} seeds do not separate the advice from every other arm; training up to {after} seeds of each."
-        print(more if before else arms_message(planned, seeds), flush=True)
+        first = f"Training these arms over {len(seeds)} seeds each:\n{arms_message(planned, seeds)}"
+        print(more if before else first, flush=True)
         arm_of_run |= train_arms(planned, seeds, tracking, folder / f"from_{seeds.start}")
         if not before and (added := _control_of_advice(arm_of_run, planned, tracking)):
             print(arms_message(added, seeds), flush=True)

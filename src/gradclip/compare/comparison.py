@@ -63,7 +63,8 @@ def compare(
     """
     selection = result_of(ask(store, Operations.select_runs, query))
     if not selection.runs:
-        raise ConfigError(f"runs: got {selection.title!r}; it selects no finished training run")
+        got = selection.title if query is None else query
+        raise ConfigError(f"runs: got {got!r}; it selects no finished training run")
     chosen_data = choose_data(selection.runs, data_set)
     grouping = group_runs(chosen_data.runs, by, labels)
     chosen = choose_metric(chosen_data.runs, metric, split)

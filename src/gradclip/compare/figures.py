@@ -55,7 +55,7 @@ def _figures_over_epochs(comparison: Comparison, curves: Mapping[str, Curve]) ->
     metric, shown = comparison.metric, comparison.summaries[:MAX_CURVES]
     which = _of_all(len(shown), comparison)
     bands = [learning_band(summary, curves) for summary in shown]
-    title = f"{metric.curve}: median and interquartile range{which}"
+    title = f"{metric.curve} by epoch{which}"
     plots: Figures = {
         "learning_curves": partial(
             plot_learning_curves, bands=bands, score=metric.curve, title=title, is_fraction=metric.is_fraction

@@ -89,7 +89,7 @@ def overrides_of(config: TrainConfig) -> list[str]:
     choices += _changed_options(config, compose_config(choices), GROUPS_AFTER_DATA) + _prepared_callbacks(config)
     wanted, given = _effective(config), _effective(compose_config(choices))
     values = [
-        f"{'' if name in given else '+'}{name}={override_value(value)}"
+        f"{'' if name in given or '.' not in name else '+'}{name}={override_value(value)}"
         for name, value in wanted.items()
         if name not in given or given[name] != value
     ]

@@ -125,9 +125,14 @@ class Evidence:
         return not is_known and conditions.are_clipped_already(self.finite_norms)
 
     @property
+    def is_mostly_clipped(self) -> bool:
+        """Whether most steps of the run were clipped."""
+        return self.clips and self.clip_fraction > conditions.MOSTLY_CLIPPED
+
+    @property
     def needs_strong_clipping(self) -> bool:
         """Whether most steps must be clipped: most steps of the run were, or the run exploded."""
-        return self.exploded or (self.clips and self.clip_fraction > conditions.MOSTLY_CLIPPED)
+        return self.exploded or self.is_mostly_clipped
 
     @property
     def needs_probe(self) -> bool:

@@ -119,11 +119,10 @@ class Explosion:
                 f"{step:>9}" + "".join(f" {format_value(values[row]):>{width}}" for _, width, values in columns)
             )
         if np.isfinite(self.growth):
-            lines.append(
-                f"The gradient norm changed by a factor of {format_value(self.growth)} per step towards the end."
-            )
+            lines += [f"The gradient norm changed by a factor of {format_value(self.growth)} per step towards the end."]
+        where = "step before it" if self.kind == "finite" else "last finite step"
         share = f"{self.largest_share:.0%} of the squared norm"
-        return [*lines, f"Largest gradient in the last finite step: {self.largest_parameter}, {share}."]
+        return [*lines, f"Largest gradient in the {where}: {self.largest_parameter}, {share}."]
 
     def _batch(self) -> str:
         rows = f", rows {first_few(map(str, self.rows), SHOWN_ROWS)}" if self.rows else ""

@@ -10,7 +10,7 @@ from gradclip import keys
 from gradclip.diagnosis import conditions
 from gradclip.diagnosis.evidence import Evidence
 from gradclip.diagnosis.log import STEP
-from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult, remedies_of
+from gradclip.diagnosis.probe_results import ORIGINAL_SETTINGS, ProbeResult, names_of, remedies_of
 from gradclip.diagnosis.suggestions import HIGHEST_THRESHOLD, LOWEST_THRESHOLD, rounded
 from gradclip.errors import first_few
 from gradclip.formatting import chosen_on_test, counted, format_value
@@ -115,11 +115,11 @@ def _unusable(evidence: Evidence) -> Finding:
 def _tried_settings(results: Sequence[ProbeResult]) -> Finding:
     """Return a finding on the settings that a probe tried, and on those that diverged or did not learn."""
     groups = {
-        "diverged": [result.remedy.what for result in results if not isfinite(result.error)],
-        "learned nothing": [result.remedy.what for result in results if isfinite(result.error) and not result.works],
+        "diverged": [result for result in results if not isfinite(result.error)],
+        "learned nothing": [result for result in results if isfinite(result.error) and not result.works],
     }
     text = f"A probe tried {counted(len(results), 'setting')}."
-    text += "".join(f" These {what}: {'; '.join(names)}." for what, names in groups.items() if names)
+    text += "".join(f" These {what}: {'; '.join(names_of(found))}." for what, found in groups.items() if found)
     works = sum(result.works for result in results)
     if not works:
         longer = "train for more epochs, or " if groups["learned nothing"] else ""

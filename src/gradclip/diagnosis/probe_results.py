@@ -41,6 +41,26 @@ class ProbeResult:
         return bool(np.isfinite(self.error)) and 2 * self.learned > len(self.errors)
 
 
+def names_of(results: Sequence[ProbeResult]) -> list[str]:
+    """Return the names of the remedies; more than two thresholds are given as a range.
+
+    Example:
+        >>> from gradclip.diagnosis.remedy import clip_norm
+        >>> changes = {"norm at 5": "5", "Adam": "", "norm at 0.5": "0.5", "norm at 50": "50"}
+        >>> remedies = [Remedy(what, "", clip_norm(value)) for what, value in changes.items()]
+        >>> names_of([ProbeResult(one, "norm" in one.what, (1.0,), 0, "") for one in remedies])
+        ['norm at 3 thresholds from 0.5 to 50', 'Adam']
+    """
+    clipping = [one.remedy for one in results if one.clips]
+    if len(clipping) <= 2:
+        return [one.remedy.what for one in results]
+    prefix, schedule = "clip.value=", "".join(clipping[0].what.partition(",")[1:])
+    values = [change.removeprefix(prefix) for one in clipping for change in one.changes if change.startswith(prefix)]
+    span = f"from {min(values, key=float)} to {max(values, key=float)}"
+    others = [one.remedy.what for one in results if not one.clips]
+    return [f"norm at {len(clipping)} thresholds {span}{schedule}", *others]
+
+
 def ranked(results: Sequence[ProbeResult]) -> list[ProbeResult]:
     """Return the results that work, the best first; of those that clip, only the best.
 

@@ -85,9 +85,10 @@ def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
     if evidence.has_too_few_steps:
         yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()), evidence.clips)
         return
-    if evidence.spiking_parameter:
+    may_clip_parts = not evidence.is_mostly_clipped  # otherwise usual norms are far too large as thresholds
+    if may_clip_parts and evidence.spiking_parameter:
         yield clip_each_tensor(evidence, f"only {evidence.spiking_parameter} spikes, {evidence.spike_factor:.3g}-fold")
-    if evidence.element_share > conditions.DOMINANT_ELEMENT:
+    if may_clip_parts and evidence.element_share > conditions.DOMINANT_ELEMENT:
         yield Remedy(
             "clipping each element separately",
             f"in spikes, one element has {evidence.element_share:.0%} of the squared norm; the threshold is the 90th "
@@ -187,7 +188,7 @@ def smaller_rate(update_ratio: float, rate: float, where: str = "") -> Remedy:
         rate: the learning rate; NaN if it is not known.
         where: text that names the parameter and its learning rate; empty if all have the same rate.
     """
-    why = "the suggested rate is a guess and may diverge again"
+    why = "a tenth of the rate is a guess and may diverge again"
     if update_ratio > conditions.LARGE_UPDATE:
         why = f"steps are too large: one changed a parameter by {update_ratio:.0%} of its norm{where}; {why}"
     how = remedy.scale_rate("0.1") if isnan(rate) else remedy.optimizer_argument("lr", f"{rate / 10:g}")
@@ -237,5 +238,6 @@ def _thresholds_by_norms(evidence: Evidence) -> Iterator[Remedy]:
         why = f"norms {change} from the first quarter of the steps to the last"
         if is_growing or not evidence.is_calm:
             yield Remedy("threshold that follows the norms", why, remedy.clip_by("Auto", f"{AUTO_PERCENTILE}"))
-    if evidence.one_tensor_dominates and not evidence.spiking_parameter:
+    may_clip_parts = not (evidence.spiking_parameter or evidence.is_mostly_clipped)
+    if may_clip_parts and evidence.one_tensor_dominates:
         yield clip_each_tensor(evidence, f"{evidence.dominant_tensor} alone determines how all tensors are clipped")

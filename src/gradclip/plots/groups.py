@@ -121,7 +121,8 @@ def plot_learning_curves(
         is_fraction: whether the score is a fraction, from 0 to 1.
     """
     axes = figure.subplots()
-    axes.set(title=title, xlabel="epoch", ylabel=score)
+    axes.set(title=title, xlabel="epoch\n(line: median, band: interquartile range)", ylabel=score)
+    figure.subplots_adjust(bottom=0.17)  # two lines
     for index, band in enumerate(bands):
         style = series_style(index)
         ends_finite = np.isfinite(band.quartiles[-1:, 1]).any()

@@ -122,7 +122,8 @@ def plot_time_heat_map(axes: Axes, step: NDArray[np.int64], norms: Floats, scale
     if not np.isfinite(scale_logs).any():
         show_message(axes, "all gradients are zero" if np.isfinite(norms).any() else "no finite gradient")
         return
-    edges = np.append(step, step[-1] + (step[-1] - step[-2] if len(step) > 1 else 1)) - 0.5
+    half = (step[-1] - step[-2]) / 2 if len(step) > 1 else 0.5
+    edges = np.concatenate([step[:1] - 0.5, (step[:-1] + step[1:]) / 2, step[-1:] + half])
     scale_logs = np.maximum(scale_logs, scale_logs[np.isfinite(scale_logs)].max() - MAX_DECADES)
     _draw_heat_map(axes, edges, np.arange(norms.shape[1] + 1) + 0.5, logs, scale_logs)
     for axis in (axes.xaxis, axes.yaxis):
