@@ -20,7 +20,7 @@ from gradclip.telemetry.measures import nonfinite_counts
 from gradclip.telemetry.recorders import make_recorder
 from gradclip.telemetry.steps import Effect, StepIndex
 from tests.clipping.test_contract import NAMES, make
-from tests.support.trainers import NEEDS_FSDP_ON_CPU
+from tests.support.torch_version import NEEDS_FSDP_ON_CPU
 from tests.support.warm_process import FORKS
 
 PROCESSES, STEPS = 2, 3

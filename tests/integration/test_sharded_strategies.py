@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from gradclip import Adaptive, Chain, ClipGradients, GradientMonitor, Norm
 from tests.support.small_trainings import Training, batches, fit, make
-from tests.support.trainers import NEEDS_FSDP_ON_CPU
+from tests.support.torch_version import NEEDS_FSDP_ON_CPU
 from tests.support.warm_process import FORKS
 
 PROCESSES = 2

@@ -19,9 +19,9 @@ from gradclip.models.optimization import (
     schedule_factory,
 )
 from gradclip.ranges import LARGEST
+from tests.support.torch_version import NEEDS_MUON
 
-HAS_MUON = hasattr(torch.optim, "Muon")
-NAMES = [name for name in OPTIMIZERS if name != "muon" or HAS_MUON]
+NAMES = [pytest.param(name, marks=NEEDS_MUON) if name == "muon" else name for name in OPTIMIZERS]
 
 
 def factors(steps, warmup_fraction, final_fraction):
@@ -121,11 +121,10 @@ def train_two_layers(optimizer_of, factors=(1.0,) * 4, between=lambda optimizer:
     return dict(network.named_parameters())
 
 
-needs_muon = pytest.mark.skipif(not HAS_MUON, reason="this torch has no Muon")
 MUON = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 0.1}
 
 
-@needs_muon
+@NEEDS_MUON
 def test_muon_equals_torchs_muon_for_matrices_and_adamw_for_other_parameters():
     class Separate:
         def __init__(self, parameters):
@@ -148,7 +147,7 @@ def test_muon_equals_torchs_muon_for_matrices_and_adamw_for_other_parameters():
     )
 
 
-@needs_muon
+@NEEDS_MUON
 def test_muon_continues_from_its_saved_state():
     def save_and_load(optimizer):
         parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
@@ -160,7 +159,7 @@ def test_muon_continues_from_its_saved_state():
     torch.testing.assert_close(train_two_layers(make, between=save_and_load), train_two_layers(make), rtol=0, atol=0)
 
 
-@needs_muon
+@NEEDS_MUON
 def test_scaling_all_gradients_hardly_changes_muon_but_changes_sgd():
     def change(make):
         one, other = (train_two_layers(make, factors=(factor,) * 4)["0.weight"] for factor in (1.0, 1e-2))
@@ -171,7 +170,7 @@ def test_scaling_all_gradients_hardly_changes_muon_but_changes_sgd():
     assert change(optimizer_factory("sgd", lr=0.1)) > 0.9
 
 
-@needs_muon
+@NEEDS_MUON
 def test_muon_evaluates_a_closure_and_returns_its_loss():
     weight = nn.Parameter(torch.ones(2, 2))
     optimizer = optimizer_factory("muon", **MUON)([weight])

@@ -233,7 +233,7 @@ FIGURES = {
         score="mse/test", title="Learning curves", is_fraction=False,
     ),
     "learning curves with ticks of seven characters": partial(
-        plot_learning_curves, bands=[LearningBand("norm=1.0", 0, STEPS[:2], np.array([[-3e5] * 3, [2e5] * 3]))],
+        plot_learning_curves, bands=[LearningBand("norm=1.0", STEPS[:2], np.array([[-3e5] * 3, [2e5] * 3]))],
         score="mse/test", title="Learning curves", is_fraction=False,
     ),
     "learning curves of one epoch": partial(

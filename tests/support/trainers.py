@@ -1,7 +1,4 @@
-"""Settings of Trainers in tests, and what their training needs of torch."""
-
-import pytest
-import torch
+"""Settings of Trainers in tests."""
 
 SILENT = {  # nothing is printed or stored
     "logger": False,
@@ -12,6 +9,3 @@ SILENT = {  # nothing is printed or stored
     "num_sanity_val_steps": 0,
 }
 QUIET = SILENT | {"limit_val_batches": 0}  # nor validated
-NEEDS_FSDP_ON_CPU = pytest.mark.skipif(
-    not hasattr(torch.cpu.Stream, "record_event"), reason="this version of torch shards by FSDP 2 on GPUs only"
-)

@@ -7,6 +7,7 @@ import pytest
 from gradclip.config.composition import compose_config
 from gradclip.sweep.stacking import group, refusal
 from gradclip.training.job import Job
+from tests.support.torch_version import NEEDS_MUON
 
 
 @pytest.mark.parametrize(
@@ -40,7 +41,7 @@ def test_jobs_that_differ_only_in_numbers_are_stacked(one: str, other: str, toge
     [
         (("clip=activation",), "clip=activation"),
         (("trainer.precision=bf16-mixed",), "trainer.precision=bf16-mixed"),
-        (("optimizer=muon",), "optimizer=muon"),
+        pytest.param(("optimizer=muon",), "optimizer=muon", marks=NEEDS_MUON),
         (("trainer=ddp",), "several processes"),
         (("data=adding", "model.layers=2", "model.dropout=0.1"), "model.dropout"),
         (("tracking.system_metrics=true",), "tracking.system_metrics"),
