@@ -17,11 +17,7 @@ from tests.support.torch_version import NEEDS_MUON
 
 CONFIGS = PROJECT_ROOT / "conf"
 GROUPS = ["data", "model", "loss", "optimizer", "schedule", "clip", "trainer", "tracking"]
-OPTIONS = [
-    pytest.param(group, path.stem, marks=NEEDS_MUON if path.stem == "muon" else ())
-    for group in GROUPS
-    for path in sorted((CONFIGS / group).glob("*.yaml"))
-]
+OPTIONS = [(path.parent.name, path.stem) for group in GROUPS for path in sorted((CONFIGS / group).glob("*.yaml"))]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -54,7 +50,10 @@ def test_the_defaults_are_the_settings_of_the_tutorial():
     assert config.tracking.uri == f"sqlite:///{PROJECT_ROOT}/mlruns/mlflow.db"
 
 
-@pytest.mark.parametrize(("group", "option"), OPTIONS)
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [pytest.param(*option, marks=NEEDS_MUON) if "muon" in option else option for option in OPTIONS],
+)
 def test_the_defaults_of_every_option_are_valid(group, option, csv_path):
     extra = [f"data.path={csv_path}", "data.target=y"] if option in {"table", "series"} else []
     extra += ["data.time=x"] if option == "series" else []
