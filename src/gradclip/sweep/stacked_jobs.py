@@ -15,7 +15,7 @@ from gradclip.formatting import counted, signal_name
 from gradclip.stacked.replicas import make_replicas
 from gradclip.stacked.training import StackedTraining, keep_freed_memory
 from gradclip.sweep.replica_runs import ReplicaRuns
-from gradclip.sweep.results import JobResult, end_job, failure_reason
+from gradclip.sweep.results import JobResult, failure_reason
 from gradclip.sweep.stacking import group, refusal
 from gradclip.sweep.stopping import stopped_by
 from gradclip.training.components import choose_device
@@ -92,13 +92,15 @@ def _train(training: StackedTraining, jobs: Sequence[Job], runs: ReplicaRuns) ->
     except Exception as error:
         if not isinstance(error, USER_ERRORS):  # a bug
             traceback.print_exc()
-        _end(runs.abandon("FAILED"), "failed", failure_reason(error))
+        failed = runs.abandon("FAILED")
+        _end(failed, "failed", failure_reason(error))
+        print(f"{counted(len(failed), 'run')} failed: {failure_reason(error)}", file=sys.stderr)
 
 
 def _end(jobs: Sequence[Job], outcome: str, reason: str) -> None:
-    """End jobs that were not trained to their end."""
+    """Write the results of jobs that were not trained to their end."""
     for job in jobs:
-        end_job(JobResult(job.number, job.name, outcome=outcome, error=reason), job.folder)
+        JobResult(job.number, job.name, outcome=outcome, error=reason).write(job.folder)
 
 
 def _print_reasons(refused: Mapping[int, str]) -> None:
