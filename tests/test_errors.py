@@ -50,5 +50,7 @@ def test_a_path_in_a_folder_of_ours_that_cannot_be_written_is_reported_in_one_li
         disk_errors(tmp_path),
     ):
         write_whole(tmp_path / "run.json", "text")
+    with pytest.raises(FileNotFoundError), disk_errors(tmp_path):  # a file that the user's own code reads
+        (tmp_path / "weights.csv").read_text()
     with pytest.raises(IsADirectoryError), disk_errors(tmp_path / "other"):
         write_whole(tmp_path / "run.json", "text")

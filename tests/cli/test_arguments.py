@@ -44,7 +44,7 @@ from gradclip.errors import ConfigError
             ["-m", "seed=range(0,1000)", "clip=norm", "clip.value=range(1,1000)"],
             "seed=range(0,1000) clip.value=range(1,1000): got m",
         ),
-        (["--nope"], "unrecognized arguments: --nope; --hydra-help lists all flags"),
+        (["--nope"], "unrecognized arguments: --nope; --help shows the settings, --hydra-help all flags"),
         (["--cfg", "nope"], "argument --cfg/-c: invalid choice: 'nope'"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",

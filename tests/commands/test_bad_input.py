@@ -41,6 +41,7 @@ BAD_OVERRIDES = [
     (["-m", "clip.value=1,2", "seed=0,1"], "clip.value: got 1,2; clip=none has no threshold; choose a method, such as"),
     (["clip=norm,value"], "clip=norm,value: several values need --multirun (-m)"),
     (["clip.value=[1"], "clip.value=[1: cannot be parsed; write name=value"),
+    (["-m", "clip.value=1,"], "clip.value=1,: cannot be parsed; write name=value (it ends too early: after a comma"),
     (["-m", "clip=norm,nrm"], "clip=nrm: no such option (did you mean 'norm'?)"),
     (["data=table"], "data.path: missing; give data.path=..."),
     (["data=table", "data.path=/no/such.csv", "data.target=y"], "data.path: got '/no/such.csv'; there is no such file"),

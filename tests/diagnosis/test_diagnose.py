@@ -187,7 +187,7 @@ def test_unknowns_depend_on_the_given_columns_and_settings() -> None:
 
 
 def test_an_unknown_loop_is_refused() -> None:
-    with pytest.raises(DataError, match=r"^loop: got 'jax'; choose from command, lightning, torch$"):
+    with pytest.raises(DataError, match=r"^loop: got 'jax'; choose from command, lightning, torch, watch$"):
         diagnose(log(), loop="jax")  # type: ignore[arg-type]
 
 

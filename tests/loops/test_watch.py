@@ -452,7 +452,7 @@ def test_diagnosis_and_explosion_suggest_code_for_a_torch_loop():
         train(model, optimizer, batches(), watch=watch)
     assert not watch.diagnose().is_healthy
     for advice in (watch.diagnose(), watch.explosion):
-        assert "torch.nn.utils.clip_grad_norm_(model.parameters()" in str(advice)
+        assert "gradclip.watch(model, optimizer, clipper=gradclip.Norm(" in str(advice)
 
 
 def test_an_optimizer_whose_epsilon_is_a_pair_is_diagnosed():

@@ -126,7 +126,7 @@ def _flags_of(arguments: Sequence[str]) -> Any:
     """Split arguments into flags and overrides as Hydra does, which would answer an unknown flag with its usage."""
 
     def refuse(message: str) -> None:
-        raise ConfigError(f"{message}; --hydra-help lists all flags")
+        raise ConfigError(f"{message}; --help shows the settings, --hydra-help all flags")
 
     parser = get_args_parser()
     parser.error = refuse
@@ -214,9 +214,10 @@ def _check_option(override: Override) -> None:
     options = config_options(group) if group else []
     no_at = "" if override.package is None else "; a setting's name has no @"
     allowed = f"; choose from {', '.join(options)}" if options else no_at
+    is_quoted = not isinstance(value, ChoiceSweep) and bool(set(typed) & {*"'\""})
     for choice in value.list if isinstance(value, ChoiceSweep) else [value]:
         names = choice if isinstance(choice, list) else [choice]
-        if set(typed) & {*"'\""} or not all(isinstance(name, str) and OPTION.fullmatch(name) for name in names):
+        if is_quoted or not all(isinstance(name, str) and OPTION.fullmatch(name) for name in names):
             raise ConfigError(f"{typed}: no such option{allowed}")
         if isinstance(choice, list) and group not in ADDED_GROUPS:
             raise ConfigError(f"{typed}: choose one option; to run several, use -m {typed.partition('=')[0]}=a,b")

@@ -55,8 +55,9 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     """
     use_utf8()
     arguments = sys.argv[1:]
-    if answers(arguments, lambda: help_text(primary, cleandoc(usage), arguments)):
-        return 0
+    with errors_in_one_line(primary):
+        if answers(arguments, lambda: help_text(primary, cleandoc(usage), arguments)):
+            return 0
     remove_abandoned()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints the error itself and exits with 1
     with errors_in_one_line(primary), at_end:

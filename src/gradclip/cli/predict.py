@@ -46,7 +46,8 @@ def run(config: DictConfig) -> None:
     with scratch_folder() as scratch:
         folder = result_of(ask(store, Operations.read_model, stored.run_id, str(scratch)))
         if folder is None:
-            why = "a diverged run stores none" if stored.outcome == "diverged" else "train with log_model=true"
+            reasons = {"diverged": "a diverged run stores none", "": "it has not trained to its end"}
+            why = reasons.get(stored.outcome, "train with log_model=true")
             raise ConfigError(f"{setting}; it has no stored model that predicts rows: {why}")
         with model_errors(setting):
             predictor = load_predictor(folder, settings.tracking, setting)

@@ -197,7 +197,8 @@ class RecallTask(ClassTask):
 
     @property
     def _size(self) -> tuple[int, str, int]:
-        numbers = (self.length + 2 * self.positions) * (self.values + 2)  # one-hot
+        one_hot = (self.length + 2 * self.positions) * (self.values + 2)
+        numbers = max(one_hot, 10 * self.length)  # no more steps in memory than in the other tasks
         return numbers, f"the {numbers} numbers per sequence", 10 * MAX_VALUES
 
 

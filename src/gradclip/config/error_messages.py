@@ -74,5 +74,9 @@ def _unknown_name(name: str, command: str) -> str:
 def _parser_reason(error: OverrideParseException) -> str:
     if str(error).startswith("LexerNoViableAlt"):  # Hydra reports only the position
         return "special characters need quotes within quotes: \"name='value'\""
-    lines = [line for line in str(error).splitlines() if line and not line.startswith("See ")]
-    return lines[-1]
+    reason = [line for line in str(error).splitlines() if line and not line.startswith("See ")][-1]
+    if reason.startswith("missing EQUAL"):
+        return "it has no ="
+    if reason.startswith("mismatched input '<EOF>'"):
+        return "it ends too early: after a comma, or within a bracket"
+    return reason

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from gradclip.config.paths import CONFIG_FOLDER
+from gradclip.errors import ConfigError, check_choice
 
 SETTING = re.compile(r"^( *)(\w+): *(.*?)(?: +# (.*))?$")
 NOT_SETTINGS = {"defaults", "hydra"}
@@ -27,11 +28,16 @@ def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
         primary: name of the command's primary config.
         usage: first lines of the help.
         overrides: arguments of the command.
+
+    Raises:
+        ConfigError: an argument chooses an option that does not exist.
     """
     path = CONFIG_FOLDER / f"{primary}.yaml"
     defaults, groups = _defaults(path), config_groups(primary)
     choices = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     chosen = _chosen_options(defaults, choices)
+    for group in choices.keys() & set(groups):
+        check_choice(group, choices[group], config_options(group), ConfigError)
     if any(choice in groups for choice in choices):
         differing = [group for group in chosen if chosen[group] != defaults.get(group)]
         return _help_of_options({group: chosen[group] for group in [*choices, *differing] if group in groups}, primary)

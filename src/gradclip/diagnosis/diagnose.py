@@ -29,7 +29,7 @@ class Diagnosis:
         findings: problems, and facts that only describe the training run.
         remedies: what to try; the first is the advice.
         unknown: questions that stay open, each with the data that would answer it.
-        loop: form in which remedies are written: for our command, for Lightning or for plain torch.
+        loop: form in which remedies are written: for our command, for Lightning, for plain torch or for a watched loop.
     """
 
     findings: tuple[Finding, ...]
@@ -80,7 +80,8 @@ def diagnose(
         elements: number of trained weights.
         max_norm: the threshold, if gradients were clipped by their norm.
         names: maps our names to columns whose names are not recognized, such as ``{"grad/norm": "total"}``.
-        loop: form in which remedies are written: for our ``command``, for ``lightning`` or for plain ``torch``.
+        loop: form in which remedies are written: for our ``command``, for ``lightning``, for plain ``torch`` or for a
+            loop with a ``watch``.
 
     Raises:
         DataError: the log has no steps or no norms, a column has another length or holds a value that is not a number,

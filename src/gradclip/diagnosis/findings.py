@@ -208,10 +208,10 @@ def _clipping(evidence: Evidence) -> Iterator[Finding]:
         return
     training = evidence.training
     label = "Clipping" if training.command is None else f"clip={training.clip}"
+    label += "" if isnan(training.threshold) else f" at {training.threshold}"
     numbers = {"clip_fraction": evidence.clip_fraction, "coefficient": evidence.coefficient}
     if evidence.clip_fraction == 0:
-        threshold = "" if isnan(training.threshold) else f" at {training.threshold}"
-        text = f"{label}{threshold} never changed a gradient: the run is the same as without clipping."
+        text = f"{label} never changed a gradient: the run is the same as without clipping."
         yield Finding("threshold never reached", text, numbers, is_problem=not evidence.is_calm)
     elif evidence.clip_fraction > conditions.MOSTLY_CLIPPED and not conditions.undoes_scale(training.optimizer):
         rate = evidence.learning_rate * evidence.coefficient

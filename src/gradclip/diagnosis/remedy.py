@@ -1,17 +1,17 @@
-"""Remedies, and how to apply them: as overrides of our command, as Lightning code, as plain torch code."""
+"""Remedies, and how to apply them: by overrides of our command, in Lightning, in plain torch, in a watched loop."""
 
 import re
 import shlex
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-Loop = Literal["command", "lightning", "torch"]  # what trains: our command, a Trainer, or the user's own loop
+Loop = Literal["command", "lightning", "torch", "watch"]  # what trains: our command, a Trainer, the user's own loop
 
 
 @dataclass(frozen=True)
 class How:
-    """Instructions for a remedy, in three forms; a form is empty if there is nothing to type.
+    """Instructions for a remedy, in several forms; a form is empty if there is nothing to type.
 
     ``how + other`` applies both.
 
@@ -19,6 +19,7 @@ class How:
         command: overrides of our command.
         lightning: lines of code for a Lightning Trainer and its module.
         torch: lines of code for a plain torch loop.
+        watch: lines of code for a loop with a ``gradclip.watch``; empty if they are those for a plain loop.
 
     Example:
         >>> (clip_norm("2") + COSINE_DECAY).command
@@ -28,9 +29,19 @@ class How:
     command: tuple[str, ...] = ()
     lightning: tuple[str, ...] = ()
     torch: tuple[str, ...] = ()
+    watch: tuple[str, ...] = ()
 
     def __add__(self, other: "How") -> "How":
-        return How(self.command + other.command, self.lightning + other.lightning, self.torch + other.torch)
+        return How(*(self.in_loop(loop) + other.in_loop(loop) for loop in get_args(Loop)))
+
+    def in_loop(self, loop: Loop) -> tuple[str, ...]:
+        """Return the instructions for one kind of training loop."""
+        return {
+            "command": self.command,
+            "lightning": self.lightning,
+            "torch": self.torch,
+            "watch": self.watch or self.torch,
+        }[loop]
 
 
 @dataclass(frozen=True)
@@ -68,10 +79,14 @@ class Remedy:
         return " ".join([*several, *self.changes]) or self.what
 
     def lines(self, loop: Loop) -> list[str]:
-        """Return the remedy with its reason, and what to type in one of the three forms, as lines of a list."""
-        command = (shlex.join(self.changes),) if self.changes else ()
-        code = {"command": command, "lightning": self.how.lightning, "torch": self.how.torch}[loop]
-        return [f"  {self.what}: {self.why}", *(f"    {line}" for line in code)]
+        """Return the remedy with its reason, and what to type for this kind of training loop, as lines of a list."""
+        code = self.how.in_loop(loop)
+        typed = (shlex.join(code),) if loop == "command" and code else code
+        return [f"  {self.what}: {self.why}", *(f"    {line}" for line in typed)]
+
+
+def _watched(clipper: str, comment: str = "") -> tuple[str, ...]:
+    return (f"watch = gradclip.watch(model, optimizer, clipper={clipper}){comment}",)
 
 
 def clip_norm(threshold: str) -> How:
@@ -82,6 +97,7 @@ def clip_norm(threshold: str) -> How:
         ("clip=norm", f"clip.value={threshold}"),
         (f"Trainer(gradient_clip_val={value}){several}",),
         (f"torch.nn.utils.clip_grad_norm_(model.parameters(), {value}){several}",),
+        _watched(f"gradclip.Norm({value})", several),
     )
 
 
@@ -91,6 +107,7 @@ def clip_value(threshold: str) -> How:
         ("clip=value", f"clip.value={threshold}"),
         (f'Trainer(gradient_clip_val={threshold}, gradient_clip_algorithm="value")',),
         (f"torch.nn.utils.clip_grad_value_(model.parameters(), {threshold})",),
+        _watched(f"gradclip.Value({threshold})"),
     )
 
 
@@ -100,6 +117,7 @@ def clip_each_tensor(threshold: str) -> How:
         ("clip=parameter_norm", f"clip.value={threshold}"),
         (f"Trainer(callbacks=[gradclip.ClipGradients(gradclip.ParameterNorm({threshold}))])",),
         ("for parameter in model.parameters():", f"    torch.nn.utils.clip_grad_norm_(parameter, {threshold})"),
+        _watched(f"gradclip.ParameterNorm({threshold})"),
     )
 
 
@@ -108,7 +126,7 @@ def clip_by(clipper: str, value: str) -> How:
     return How(
         (f"clip={clipper.lower()}", f"clip.value={value}"),
         (f"Trainer(callbacks=[gradclip.ClipGradients(gradclip.{clipper}({value}))])",),
-        (f"watch = gradclip.watch(model, optimizer, clipper=gradclip.{clipper}({value}))",),
+        _watched(f"gradclip.{clipper}({value})"),
     )
 
 
@@ -135,7 +153,12 @@ def _same_code(override: str, code: str) -> How:
 
 
 # Remedies that have no number to choose.
-NO_CLIPPING = How(("clip=none",), ("Trainer(gradient_clip_val=None)",), ("# remove the call of clip_grad_norm_",))
+NO_CLIPPING = How(
+    ("clip=none",),
+    ("Trainer(gradient_clip_val=None)",),
+    ("# remove the call of clip_grad_norm_",),
+    ("watch = gradclip.watch(model, optimizer)  # without a clipper",),
+)
 ADAM = How(  # at its authors' learning rate
     ("optimizer=adam",),
     ("optimizer = torch.optim.Adam(self.parameters())  # in configure_optimizers()",),
@@ -167,4 +190,5 @@ UNSCALED_NORMS = How(
 NORMS_BEFORE_CLIPPING = How(
     lightning=("monitor = gradclip.GradientMonitor()  # logs grad/norm and grad/norm_clipped",),
     torch=("norm = torch.nn.utils.clip_grad_norm_(model.parameters(), max_norm)  # returns the norm before clipping",),
+    watch=("watch.record.norm  # the norm before clipping",),
 )

@@ -125,7 +125,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
     def explosion(self) -> Explosion | None:
         """The explosion report, for ``print`` or ``.to_json()``; None if training did not diverge."""
         self.flush()
-        return self._monitor.explain("torch")
+        return self._monitor.explain("watch")
 
     def diagnose(self) -> Diagnosis:
         """Return findings from the gradients and remedies to try, for ``print`` or ``.to_json()``."""
@@ -136,7 +136,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
             learning_rate=float(record.learning_rate[0]) if len(record.step) else np.nan,
             epsilon=epsilon if isinstance(epsilon, float) else np.nan,  # Adafactor has a pair of other constants
             elements=sum(parameter.numel() for parameter in self._monitor.read_parameters().values()),
-            loop="torch",
+            loop="watch",
         )
 
     @property

@@ -1,7 +1,6 @@
 """Delivery of writes to the store: retry for a while, then spool. Runs in the tracking process."""
 
 import time
-from contextlib import suppress
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -100,12 +99,19 @@ def deliver(call: Call) -> int:
             write_with_retries(call)
             _confirm(call, spool)
         except RefusedWriteError as error:
-            with suppress(OSError):
-                spool.keep_refused([call])
-            raise RefusedWriteError(f"{error}; the write is kept in {spool.folder / REFUSED_FILE}") from error
+            raise RefusedWriteError(f"{error}; {_kept(call, spool)}") from error
         except TrackingError:  # even for a changed password: the write can be sent with the new one
             _spool(call, spool)
     return len(spool)
+
+
+def _kept(call: Call, spool: Spool) -> str:
+    """Keep a write that the store refuses beside the run, and return where it is."""
+    try:
+        spool.keep_refused([call])
+    except OSError as error:
+        return f"the write cannot be kept either: {first_line(error)}"
+    return f"the write is kept in {spool.folder / REFUSED_FILE}"
 
 
 def _confirm(call: Call, spool: Spool) -> None:
