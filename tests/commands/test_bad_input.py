@@ -62,6 +62,7 @@ BAD_OVERRIDES = [
     (["data=copy", "loss=mse"], "loss: got 'mse'; the target of data=copy has classes, choose cross_entropy"),
     (["data=copy", "model=lstm", "model.dropout=0.1"], "model.dropout: got 0.1; it acts between layers, and model."),
     (["data=copy", "model=gru", "model.nonlinearity=tanh"], "model.nonlinearity: not a setting of the chosen option;"),
+    (["data.path=homes.csv"], "data.path: not a setting of the chosen option; it belongs to data=series, data=table"),
     (["data=adding", "model=mlp", "tracking=none"], "model._target_: gradclip.models.mlp.MLP turns 2 examples into"),
     (["model=rnn", "tracking=none"], "model._target_: gradclip.models.recurrent.RNN "),
     pytest.param(

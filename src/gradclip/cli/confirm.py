@@ -58,7 +58,8 @@ def confirm(evidence: Evidence, probe: Evidence | None, settings: AdviseSettings
         if found.is_decided:
             break
     sentence = _print_confirmation(found, planned, compared)
-    print(f"Files: {compared}\n{store_comparison(store, comparison, compared)}\n")
+    print(f"Files: {compared}")
+    print(f"{store_comparison(store, comparison, compared)}\n")  # it fails if the store refuses a file
     print_lines(sentence)
 
 

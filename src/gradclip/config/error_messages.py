@@ -5,9 +5,9 @@ import re
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
-from gradclip.config.help import config_groups, config_options
+from gradclip.config.help import config_groups, config_options, options_with
 from gradclip.config.passwords import without_passwords
-from gradclip.errors import GradclipError, did_you_mean, first_line
+from gradclip.errors import GradclipError, did_you_mean, first_few, first_line
 from gradclip.formatting import printable, shortened
 
 USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
@@ -66,7 +66,9 @@ def _unknown_name(name: str, command: str) -> str:
 
     known = setting_names(COMMANDS[command])
     if name in known:
-        return f"{name}: not a setting of the chosen option; `--help` lists its settings"
+        options = options_with(name)
+        advice = f"it belongs to {first_few(options)}" if options else "`--help` lists its settings"
+        return f"{name}: not a setting of the chosen option; {advice}"
     own = f"; an argument of your own class needs a plus, +{name}=..." if name.startswith("model.") else ""
     return f"{name}: no such setting or group{did_you_mean(name, [*groups, *known])}{own}"
 

@@ -81,6 +81,12 @@ def config_options(group: str) -> list[str]:
     return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml"))
 
 
+def options_with(name: str) -> list[str]:
+    """Return the options that have a setting, such as ``clip=zscore`` for ``clip.alpha``."""
+    group = name.partition(".")[0]
+    return [f"{group}={option}" for option in config_options(group) if name in _setting_rows(group, option)]
+
+
 def overridden_options(path: Path) -> dict[str, str]:
     """Return the options of other groups that a config file chooses, such as ``override /clip: norm``, by group."""
     found = _defaults(path) if path.is_file() else {}
