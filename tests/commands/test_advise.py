@@ -31,7 +31,7 @@ def clipped(train: Command) -> str:
 def test_a_clipped_run_gets_thresholds_and_control_arms(advise: Command, clipped: str) -> None:
     done = advise(f"run={clipped}", "seeds=3", "probe=false")
     assert done.returncode == 0, done.stderr
-    assert "clip=norm changed 100% of the steps, so it acts like a smaller learning rate" in done.stdout
+    assert "clip=norm at 1.0 changed 100% of the steps, so it acts like a smaller learning rate" in done.stdout
     assert "Is it the clipping, or only a smaller step?" in done.stdout
     lines = [line.strip() for line in done.stdout.splitlines()]
     commands = [shlex.split(line) for line in lines if line.startswith("python src/train.py")]
@@ -70,7 +70,7 @@ def test_advice_on_a_log_needs_no_store(advise: Command, tmp_path: Path) -> None
     given = (f"log={path}", f"tracking.uri=sqlite:///{tmp_path}/mlflow.db", "optimizer_name=sgd", "max_norm=0.5")
     done = advise(*given)
     assert done.returncode == 3, done.stderr
-    assert "! Clipping changed 100% of the steps" in done.stdout
+    assert "! Clipping at 0.5 changed 100% of the steps" in done.stdout
     assert "torch.nn.utils.clip_grad_norm_(model.parameters(), 2)" in done.stdout
     as_json = advise(*given, "output=json", "code=lightning")
     assert (as_json.returncode, as_json.stderr) == (3, "")
