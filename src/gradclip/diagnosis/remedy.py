@@ -32,16 +32,12 @@ class How:
     watch: tuple[str, ...] = ()
 
     def __add__(self, other: "How") -> "How":
-        return How(*(self.in_loop(loop) + other.in_loop(loop) for loop in get_args(Loop)))
+        return How(**{loop: self.in_loop(loop) + other.in_loop(loop) for loop in get_args(Loop)})
 
     def in_loop(self, loop: Loop) -> tuple[str, ...]:
         """Return the instructions for one kind of training loop."""
-        return {
-            "command": self.command,
-            "lightning": self.lightning,
-            "torch": self.torch,
-            "watch": self.watch or self.torch,
-        }[loop]
+        form: tuple[str, ...] = getattr(self, loop)
+        return form or self.torch if loop == "watch" else form
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,13 @@ def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1], gridspec_kw={"hspace": 0.12})
     train = rows["train"]
     bins = bin_edges(np.concatenate([*rows.values()]))
+    total = sum(map(len, rows.values()))
     for split, target in rows.items():
-        label, order = f"{split} ({len(target)} rows)", 1 - len(target) / sum(map(len, rows.values()))
-        top.hist(target, bins=bins, color=SPLIT_COLORS[split], alpha=0.65, label=label, zorder=order)  # fewest in front
+        label, order = (
+            f"{split} ({len(target)} rows)",
+            2 - len(target) / total,
+        )  # the fewest in front
+        top.hist(target, bins=bins, color=SPLIT_COLORS[split], alpha=0.65, label=label, zorder=order)
     top.set(title=f"Target: mean {train.mean():.3g}, standard deviation {train.std():.3g} (train)", ylabel="rows")
     top.legend()
     upwards = [*rows][::-1]
