@@ -29,6 +29,7 @@ SOLVE = ("data.steps_per_epoch=250", "trainer.stop_when_solved=true")  # scores 
 CLIPPINGS = {"none": ("clip=none",), "norm 1": ("clip=norm", "clip.value=1")}
 THRESHOLDS = (0.01, 0.3, 1, 3, 10, 30)
 LENGTHS = (10, 20, 30, 40)
+SNAPSHOTS = 30  # at most, of the hidden states in one run; runs of the command keep fewer
 FADED = 1e-6  # smaller norms get the same colour
 Wish = Callable[["Successes"], bool]
 
@@ -171,10 +172,11 @@ def plot_through_time(figure: Figure) -> None:
 
     from gradclip.training.components import build_components
 
-    panels: list[Axes] = list(figure.subplots(1, 3, sharey=True))
+    panels: list[Axes] = list(figure.subplots(1, 3, sharey=True, gridspec_kw={"left": 0.06, "right": 1.03}))
     records = {}
     for name in ("recurrent_vanishing", "recurrent_explosion", "recurrent_norm_scaling"):
         parts = build_components(configure((f"+experiment={name}", "trainer.max_epochs=4")), Path.cwd())
+        parts.hidden.snapshots = SNAPSHOTS
         parts.trainer.fit(parts.module, parts.data)
         assert parts.hidden.record is not None
         (norms,) = parts.hidden.record.norms.values()
@@ -184,10 +186,10 @@ def plot_through_time(figure: Figure) -> None:
     for axes, (step, norms), title in zip(panels, records.values(), titles, strict=True):
         plot_time_heat_map(axes, step, norms, scale)
         axes.set(title=title, xlabel="optimizer step")
-        axes.xaxis.set_major_locator(MaxNLocator(4))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
     panels[0].set_ylabel("time step")
     bar = figure.colorbar(panels[-1].collections[0], ax=panels, pad=0.02)
-    bar.set_label("log10 of the gradient norm\nat the hidden state (least: 10⁻⁶)")
+    bar.set_label("log10 of the gradient norm\nat the hidden state (−6: 10⁻⁶ or less)")
 
 
 def main() -> int:
