@@ -3,7 +3,7 @@
 These norms can over- and underflow; :mod:`gradclip.norms.tensors` checks for that.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from torch._utils import _flatten_dense_tensors
 BLOCK = 65_536  # elements; float32 sums their squares to 4 digits at least
 SMALL = 4096  # elements; a copy costs less than a separate call
 ALIKE = 8  # small tensors of one size; from this number on, copies cost less
+CACHED = 131_072  # elements; their second measurement finds them in the cache, and new memory for them costs nothing
 TOGETHER = 64  # small tensors; their copies stay in the cache
 
 
@@ -69,40 +70,21 @@ def unchecked_norms(
         >>> unchecked_norms([torch.tensor([3.0, 4.0]), torch.tensor([1.0])], 2)
         tensor([5., 1.], dtype=torch.float64)
     """
-    are_plain = ends is None and minus is None
-    if are_plain and len(tensors) < ALIKE and all(tensor.numel() <= BLOCK for tensor in tensors):
+    if ends is None and minus is None and len(tensors) < ALIKE and all(tensor.numel() <= BLOCK for tensor in tensors):
         return _norms_of_blocks(tensors, order).double()
     can_group = {tensor.dtype for tensor in tensors} == {torch.float32}
     plan = _plan(tuple([tensor.numel() for tensor in tensors]), can_group)
-    if are_plain:
-        parts = [_norms_of_rows(group, order) for group in _groups(tensors, plan)]
-        blocks = [*_blocks(tensors, plan)]
-        parts += [_norms_of_blocks(blocks, order)] if blocks else []
-    else:
-        pieces = _pieces(tensors, plan)
-        if minus is not None:
-            pieces = _differences(pieces, _pieces(minus, plan))
-        parts = [_norms_of_rows(piece, order, ends) for piece in pieces]
+    groups = _groups(tensors, plan)
+    batches: Iterator[Sequence[Tensor]] = _batches(tensors, plan)
+    if minus is not None:
+        groups = map(torch.sub, groups, _groups(minus, plan))
+        batches = map(torch._foreach_sub, _batches(tensors, plan), _batches(minus, plan))
+    parts = [_norms_of_rows(rows, order, ends) for rows in groups]
+    parts += [_norms_of_blocks(blocks, order, ends) for blocks in batches]
     norms = torch.cat(parts).double()
     if plan.places is not None:
         return norms[plan.places] if plan.groups else norms
     return norms.new_zeros(len(tensors)).index_add(0, plan.owners, norms.pow(order)).pow(1 / order)
-
-
-def _pieces(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[Tensor]:
-    """Yield all elements as matrices with one norm for each row."""
-    yield from _groups(tensors, plan)
-    for block in _blocks(tensors, plan):
-        yield block.reshape(1, -1)
-
-
-def _differences(pieces: Iterator[Tensor], others: Iterator[Tensor]) -> Iterator[Tensor]:
-    """Yield the differences one after the other in the same memory: new memory costs more than the subtraction."""
-    memory = torch.empty(0, device="cpu")
-    for piece, other in zip(pieces, others, strict=True):
-        if memory.numel() < piece.numel() or memory.dtype != piece.dtype:
-            memory = piece.new_empty(piece.numel())
-        yield torch.sub(piece, other, out=memory[: piece.numel()].view(piece.shape))
 
 
 def _groups(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[Tensor]:
@@ -111,24 +93,33 @@ def _groups(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[Tensor]:
         yield flat.view(len(group), -1)
 
 
-def _blocks(tensors: Sequence[Tensor], plan: _Plan) -> Iterable[Tensor]:
+def _batches(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[list[Tensor]]:
+    """Yield the blocks of all tensors without a group in lists that fit in the cache."""
+    batch: list[Tensor] = []
+    room = CACHED
     for tensor in map(tensors.__getitem__, plan.others):
-        if tensor.numel() > BLOCK:
-            yield from torch.split(tensor.reshape(-1), BLOCK)
-        else:
-            yield tensor
+        for block in torch.split(tensor.reshape(-1), BLOCK) if tensor.numel() > BLOCK else [tensor]:
+            if batch and block.numel() > room:
+                yield batch
+                batch, room = [], CACHED
+            batch.append(block)
+            room -= block.numel()
+    if batch:
+        yield batch
 
 
-def _norms_of_blocks(blocks: Sequence[Tensor], order: float) -> Tensor:
+def _norms_of_blocks(blocks: Sequence[Tensor], order: float, ends: list[Tensor] | None = None) -> Tensor:
+    if ends is not None:
+        ends += [end for block in blocks if block.numel() for end in torch.aminmax(block)]
     if order == 1:
         return torch.stack([block.abs().sum(dtype=torch.float32) for block in blocks])
     return torch.stack(torch._foreach_norm(list(blocks), order, dtype=torch.float32))
 
 
 def _norms_of_rows(rows: Tensor, order: float, ends: list[Tensor] | None = None) -> Tensor:
-    if ends is not None and rows.numel():
+    if ends is not None:
         ends += torch.aminmax(rows)
     if order == 1:
         return rows.abs().sum(dim=1, dtype=torch.float32)
-    norms: Tensor = torch.linalg.vector_norm(rows.float(), order, dim=1)
+    norms: Tensor = torch.linalg.vector_norm(rows, order, dim=1)
     return norms
