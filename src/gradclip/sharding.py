@@ -74,10 +74,10 @@ def join_shards(
     """
     joined = list(values)
     for group, indices in _indices_by_group(tensors, whole_dimension).items():
-        own = torch.cat([joined[index].reshape(-1) for index in indices])
-        of_all = [torch.empty_like(own) for _ in range(group.size())]
-        distributed.all_gather(of_all, own, group)
-        parts = torch.split(join(torch.stack(of_all)), [joined[index].numel() for index in indices])
+        local = torch.cat([joined[index].reshape(-1) for index in indices])
+        gathered = [torch.empty_like(local) for _ in range(group.size())]
+        distributed.all_gather(gathered, local, group)
+        parts = torch.split(join(torch.stack(gathered)), [joined[index].numel() for index in indices])
         for index, part in zip(indices, parts, strict=True):
             joined[index] = part.reshape(joined[index].shape)
     return joined

@@ -1,4 +1,4 @@
-"""Launchers such as ``hydra/launcher=vectorized_joblib``: one launcher runs chunks, another the jobs in a chunk."""
+"""Launcher of chunks, such as ``hydra/launcher=vectorized_joblib``: one launcher runs chunks, another their jobs."""
 
 import json
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 
 class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
-    """Hydra launcher that runs jobs in chunks.
+    """Hydra launcher that runs chunks of jobs with one launcher, and the jobs of a chunk with another.
 
     Args:
         over: launcher of the chunks; each has its own process, on this machine or on another that shares the folder.
@@ -37,11 +37,11 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
 
         check_settings({"chunk": self.chunk})
         self.folder = Path(config.hydra.sweep.dir).resolve()
-        own = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
-        setup = {"hydra_context": own, "task_function": task_function, "config": config}
-        chunk = partial(run_chunk, self.folder, self.within, setup)
-        self.over.setup(hydra_context=own, task_function=chunk, config=config)
-        # The sweeper composes every job to check it; a launcher that speeds this up does so in the given context.
+        context = HydraContext(hydra_context.config_loader, hydra_context.callbacks)
+        setup = {"hydra_context": context, "task_function": task_function, "config": config}
+        run_one = partial(run_chunk, self.folder, self.within, setup)
+        self.over.setup(hydra_context=context, task_function=run_one, config=config)
+        # The sweeper composes every job to check it; a launcher that speeds this up changes the context it is given.
         copy(self.within).setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -66,11 +66,6 @@ class ChunksLauncher(Launcher):  # type: ignore[misc]  # Hydra is not typed
         return list(chain.from_iterable(chunk.return_value for chunk in returned))
 
 
-def _remove(files: Sequence[Path]) -> None:
-    for file in files:
-        file.unlink()
-
-
 def chunk_file(folder: Path, number: int) -> Path:
     """Return the file that lists the jobs of a chunk."""
     return folder / f"chunk_{number}.json"
@@ -82,8 +77,13 @@ def run_chunk(folder: Path, within: Launcher, setup: dict[str, Any], _config: Di
     Args:
         folder: folder of the multirun.
         within: launcher of the jobs.
-        setup: arguments that set that launcher up.
+        setup: arguments of its ``setup``.
     """
-    listed = json.loads(chunk_file(folder, int(HydraConfig.get().job.num)).read_text())
+    chunk = json.loads(chunk_file(folder, int(HydraConfig.get().job.num)).read_text())
     within.setup(**setup)
-    return list(within.launch(listed["jobs"], initial_job_idx=listed["first"]))
+    return list(within.launch(chunk["jobs"], initial_job_idx=chunk["first"]))
+
+
+def _remove(files: Sequence[Path]) -> None:
+    for file in files:
+        file.unlink()

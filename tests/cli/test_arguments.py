@@ -55,10 +55,10 @@ def test_arguments_that_hydra_cannot_handle_are_refused(arguments: list[str], li
     assert str(caught.value).startswith(line)
 
 
-@pytest.mark.parametrize("primary", ["compare", "advise"])
-def test_only_train_accepts_multirun(primary: str) -> None:
+@pytest.mark.parametrize("command", ["compare", "advise"])
+def test_only_train_accepts_multirun(command: str) -> None:
     with pytest.raises(ConfigError, match=r"only src/train.py runs several jobs"):
-        check_arguments(["-m"], primary)
+        check_arguments(["-m"], command)
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from gradclip.norms.cpu import ALIKE, BLOCK, TOGETHER
+from gradclip.norms.cpu import BLOCK, MAX_GROUP, MIN_GROUP
 from gradclip.norms.tensors import change_norms, norms_and_largest, tensor_norms
 
-SIZES = [*[5] * (TOGETHER + 3), 0, *[7] * (ALIKE - 1), 2 * BLOCK + 1, 5, 9]
+SIZES = [*[5] * (MAX_GROUP + 3), 0, *[7] * (MIN_GROUP - 1), 2 * BLOCK + 1, 5, 9]
 
 
 def tensors_of(*sizes):

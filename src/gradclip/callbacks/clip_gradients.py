@@ -152,11 +152,11 @@ class ClipGradients(Callback):
 
 def _warn_if_changed(module: LightningModule, parameters: Mapping[str, nn.Parameter]) -> None:
     """Wrap the module's own hook, which runs next in this step, to warn if it changes the clipped gradients."""
-    own, clipped = module.on_before_optimizer_step, _contents(parameters)
+    original, clipped = module.on_before_optimizer_step, _contents(parameters)
 
     def hook(*arguments: Any, **keywords: Any) -> Any:
         del module.__dict__["on_before_optimizer_step"]
-        result = own(*arguments, **keywords)
+        result = original(*arguments, **keywords)
         if _contents(parameters) != clipped:
             name = type(module).__name__
             text = "changes gradients that ClipGradients has clipped; if it clips too, remove one of the two"

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from gradclip.callbacks.trainer_checks import loss_scaler
 from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import unscale
-from gradclip.loops.unwrapping import unwrapped
+from gradclip.loops.unwrapping import unwrapped_optimizer
 
 
 class OptimizerSteps:
@@ -39,7 +39,7 @@ class OptimizerSteps:
         self._handles = []
         for optimizer in [] if self._is_automatic else trainer.optimizers:
             with suppress(AttributeError):  # the optimizer never called the constructor of its base class
-                self._handles.append(unwrapped(optimizer).register_step_pre_hook(self._check_announced))
+                self._handles.append(unwrapped_optimizer(optimizer).register_step_pre_hook(self._check_announced))
 
     def start_batch(self) -> None:
         """Start a batch, without a backward pass or a step so far."""
@@ -51,7 +51,7 @@ class OptimizerSteps:
         Returns:
             Whether the gradients are unscaled. If the last batch of a step has no loss, Lightning skips a scaled step.
         """
-        self._announced = unwrapped(optimizer)
+        self._announced = unwrapped_optimizer(optimizer)
         if self.scaler is None:
             return True
         if self._is_automatic and not self.has_backward:

@@ -33,19 +33,19 @@ IS_GLOB = re.compile(r"\A\+*\w[\w./]*=\s*glob\(")
 IN_HOME = re.compile(r"\A([\w.]+)=(~/[^'\",]*)\Z")
 
 
-def check_arguments(arguments: Sequence[str], primary: str) -> None:
+def check_arguments(arguments: Sequence[str], command: str) -> None:
     """Refuse arguments that Hydra cannot handle.
 
     Args:
         arguments: all arguments of the command, including flags.
-        primary: name of the command's config.
+        command: name of the command and of its config.
 
     Raises:
         ConfigError: an argument is invalid; the message says what is allowed.
         HydraException: an override cannot be parsed.
     """
     flags = _flags_of(arguments)
-    if flags.multirun and primary != "train":
+    if flags.multirun and command != "train":
         raise ConfigError(as_started("--multirun (-m): only src/train.py runs several jobs"))
     for text in flags.overrides:
         _check_form(text)
@@ -81,14 +81,14 @@ def with_flag_first(arguments: Sequence[str]) -> list[str]:
     return sorted(arguments, key=lambda argument: argument not in {"-m", "--multirun"})
 
 
-def with_globs_expanded(arguments: Sequence[str], primary: str = "train") -> list[str]:
+def with_globs_expanded(arguments: Sequence[str], command: str = "train") -> list[str]:
     """Return arguments with ``glob(...)`` replaced by the options of the group that it matches.
 
     Everything that counts or names the jobs of a multirun then reads a plain list.
 
     Args:
         arguments: all arguments of the command, including flags, which may add folders of configs.
-        primary: name of the command's config.
+        command: name of the command and of its config.
 
     Raises:
         ConfigError: a glob matches no option, or its setting is not a group.
@@ -98,12 +98,12 @@ def with_globs_expanded(arguments: Sequence[str], primary: str = "train") -> lis
         >>> with_globs_expanded(["-m", "clip=glob(n*, exclude=norm*)", "seed=0,1"])
         ['-m', 'clip=none', 'seed=0,1']
     """
-    return [_expanded(text, arguments, primary) if IS_GLOB.search(text) else text for text in arguments]
+    return [_expanded(text, arguments, command) if IS_GLOB.search(text) else text for text in arguments]
 
 
-def _expanded(text: str, arguments: Sequence[str], primary: str) -> str:
+def _expanded(text: str, arguments: Sequence[str], command: str) -> str:
     name, _, value = text.partition("=")
-    glob, options = _parse(text).value(), _options_on_search_path(setting_of(text), arguments, primary)
+    glob, options = _parse(text).value(), _options_on_search_path(setting_of(text), arguments, command)
     matched = glob.filter(options) if isinstance(glob, Glob) else []
     if not matched:
         allowed = f"must match one of {', '.join(options)}" if options else "glob() needs a group, such as clip"
@@ -111,13 +111,13 @@ def _expanded(text: str, arguments: Sequence[str], primary: str) -> str:
     return f"{name}={','.join(matched)}"
 
 
-def _options_on_search_path(group: str, arguments: Sequence[str], primary: str) -> list[str]:
+def _options_on_search_path(group: str, arguments: Sequence[str], command: str) -> list[str]:
     """Return the options of a group in all folders that Hydra searches, including those that the arguments add."""
     flags = _flags_of(arguments)
     added = [text for text in flags.overrides if setting_of(text) == "hydra.searchpath"]
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
         loader = GlobalHydra.instance().config_loader()
-        options = loader.get_group_options(group, config_name=flags.config_name or primary, overrides=added)
+        options = loader.get_group_options(group, config_name=flags.config_name or command, overrides=added)
     in_folder = Path(flags.config_dir, group).glob("*.yaml") if flags.config_dir else []
     return sorted({*options, *(path.stem for path in in_folder)})
 

@@ -32,16 +32,19 @@ from gradclip.tracking.owner import MAIN_LOCK, RUN_LOCK, at_end
 from gradclip.tracking.records import MAIN_FILE, MULTIRUN_FILE
 from gradclip.tracking.scratch import remove_abandoned
 
-NOTES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, MULTIRUN_FILE}  # a folder with only these counts as empty
-BLOCK = 4096  # bytes, the least that most file systems allocate
-SOURCE = (PACKAGE, PACKAGE.parent / "hydra_plugins")
-WORKER_KILLED = "a worker process was killed (out of memory?); to continue, repeat the command with skip_finished=true"
+BOOKKEEPING_FILES = {RUN_LOCK, MAIN_LOCK, MAIN_FILE, MULTIRUN_FILE}  # a folder with only these counts as empty
+DISK_BLOCK = 4096  # bytes, the least that most file systems allocate
+SOURCE_FOLDERS = (PACKAGE, PACKAGE.parent / "hydra_plugins")
+WORKER_KILLED = (
+    "hydra.launcher: a worker process was killed (out of memory?); "
+    "to continue, repeat the command with skip_finished=true"
+)
 
 register_resolvers()  # on import: the configs name this module, so every process that runs a job imports it
 
 
 @standard_output()
-def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
+def run_command(main: Callable[[], None], command: str, usage: str) -> int:
     """Run a command's main function and return its exit code.
 
     A user error prints one line to standard error and exits with code 2; ``HYDRA_FULL_ERROR=1`` shows the traceback
@@ -50,25 +53,25 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
 
     Args:
         main: main function of the command, decorated by Hydra.
-        primary: name of its config.
+        command: name of the command and of its config.
         usage: first lines of the ``--help`` text.
     """
     use_utf8()
     arguments = sys.argv[1:]
-    with errors_in_one_line(primary):
-        if answers(arguments, lambda: help_text(primary, cleandoc(usage), arguments)):
+    with errors_in_one_line(command):
+        if print_help_or_version(arguments, lambda: help_text(command, cleandoc(usage), arguments)):
             return 0
     remove_abandoned()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints the error itself and exits with 1
-    with errors_in_one_line(primary), at_end:
-        typed = extract_passwords(with_home_folder(arguments), os.environ)  # before Hydra stores the arguments
-        typed = with_globs_expanded(typed, primary)
-        sys.argv[1:] = with_flag_first(for_hydra(typed) if primary == "train" else typed)
-        check_arguments(sys.argv[1:], primary)
+    with errors_in_one_line(command), at_end:
+        arguments = extract_passwords(with_home_folder(arguments), os.environ)  # before Hydra stores them
+        arguments = with_globs_expanded(arguments, command)
+        sys.argv[1:] = with_flag_first(for_hydra(arguments) if command == "train" else arguments)
+        check_arguments(sys.argv[1:], command)
         try:
             main()
         except Exception as error:
-            if not _is_of_hydra(error):
+            if not _is_raised_by_hydra(error):
                 raise
             raise ConfigError(f"{first_line(error)}; HYDRA_FULL_ERROR=1 shows the traceback") from error
         finally:
@@ -76,7 +79,7 @@ def run_command(main: Callable[[], None], primary: str, usage: str) -> int:
     return 0
 
 
-def answers(arguments: Sequence[str], usage: Callable[[], str]) -> bool:
+def print_help_or_version(arguments: Sequence[str], usage: Callable[[], str]) -> bool:
     """Print the help or the version if requested, and return whether one was printed.
 
     Args:
@@ -90,19 +93,12 @@ def answers(arguments: Sequence[str], usage: Callable[[], str]) -> bool:
     return True
 
 
-def _is_of_hydra(error: Exception) -> bool:
-    """Return whether Hydra itself raised an error, called by :func:`run_command` without other code of ours between."""
-    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)]
-    is_known = isinstance(error, (*USER_ERRORS, BrokenExecutor))
-    return not is_known and not any(file.is_relative_to(folder) for file in files[1:] for folder in SOURCE)
-
-
 @contextmanager
-def errors_in_one_line(primary: str = "train") -> Iterator[None]:
+def errors_in_one_line(command: str = "train") -> Iterator[None]:
     """Print a user error as one line and exit with code 2; on Ctrl-C, exit without a traceback.
 
     Args:
-        primary: name of the command's config; suggestions for a mistyped setting come from its settings.
+        command: name of the command; suggestions for a mistyped setting come from its settings.
 
     Raises:
         SystemExit: with code 2 in place of the error, or with the code that shells expect after Ctrl-C. Hydra lets it
@@ -118,8 +114,8 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
     except (*USER_ERRORS, BrokenExecutor) as error:
         if FULL_ERRORS:
             raise
-        killed = f"hydra.launcher: {WORKER_KILLED}" if isinstance(error, BrokenExecutor) else ""
-        print(f"error: {killed or describe(error, primary)}", file=sys.stderr)
+        message = WORKER_KILLED if isinstance(error, BrokenExecutor) else describe(error, command)
+        print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from error
 
 
@@ -132,24 +128,24 @@ class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
     """Hydra callback that creates the command's folder and reports a failure in one line, not as Hydra's traceback.
 
     Attributes:
-        made: folders that the command created, including parent folders; outer ones first.
+        created: folders that the command created, including parent folders; outer ones first.
     """
 
-    made: ClassVar[list[Path]] = []
+    created: ClassVar[list[Path]] = []
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Create the folder of a run."""
-        self._make("hydra.run.dir", config)
+        self._create("hydra.run.dir", config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Create the folder of a multirun, which has a subfolder for each job."""
-        self._make("hydra.sweep.dir", config)
+        self._create("hydra.sweep.dir", config)
         with errors_in_one_line():
             name = str(dict(config.hydra.sweep.items_ex(resolve=False))["subdir"])
             if "/" in name or "${hydra.job.num}" not in name:
                 raise ConfigError(f"hydra.sweep.subdir: got {name!r}; must be one name containing ${{hydra.job.num}}")
 
-    def _make(self, setting: str, config: DictConfig) -> None:
+    def _create(self, setting: str, config: DictConfig) -> None:
         with errors_in_one_line():
             try:
                 folder = str(OmegaConf.select(config, setting, throw_on_missing=True))
@@ -157,20 +153,27 @@ class OutputFolder(Callback):  # type: ignore[misc]  # Hydra is not typed
                 raise ConfigError(f"{setting}: {first_line(error)}") from error
             path = Path(folder).absolute()
             try:
-                self.made.extend(above for above in (*reversed(path.parents), path) if not above.exists())
+                self.created.extend(parent for parent in (*reversed(path.parents), path) if not parent.exists())
                 path.mkdir(parents=True, exist_ok=True)
                 with TemporaryFile(dir=path, buffering=0) as file:
-                    file.write(bytes(BLOCK))  # fails on a full disk, on which a folder can still be created
+                    file.write(bytes(DISK_BLOCK))  # fails on a full disk, on which a folder can still be created
             except OSError as error:
                 raise ConfigError(f"{setting}: got {folder!r}; cannot be written: {error.strerror}") from error
 
 
+def _is_raised_by_hydra(error: Exception) -> bool:
+    """Return whether an error is a failure of Hydra itself: it is no user error, and no code of ours raised it."""
+    files = [Path(frame.f_code.co_filename) for frame, _ in walk_tb(error.__traceback__)][1:]  # after run_command
+    is_known = isinstance(error, (*USER_ERRORS, BrokenExecutor))
+    return not is_known and not any(file.is_relative_to(folder) for file in files for folder in SOURCE_FOLDERS)
+
+
 def _remove_empty_folders() -> None:
     """Remove the folders that the command created, if they hold nothing but its bookkeeping files."""
-    for folder in filter(Path.is_dir, reversed(OutputFolder.made)):
-        notes = list(folder.iterdir())
-        if {path.name for path in notes} <= NOTES:
-            for path in notes:
-                path.unlink()
+    for folder in filter(Path.is_dir, reversed(OutputFolder.created)):
+        files = list(folder.iterdir())
+        if {file.name for file in files} <= BOOKKEEPING_FILES:
+            for file in files:
+                file.unlink()
             with suppress(OSError):  # another command has written there meanwhile
                 folder.rmdir()

@@ -39,13 +39,33 @@ def run_message(job: Job, result: "Result") -> str:
 
 
 def interrupted_message(stop: Interrupted, overrides: Sequence[str]) -> str:
-    """Return the message on a stopped run, which says how to resume it with the tracking settings of its overrides."""
-    how = signal_name(stop.signal)
+    """Return the message on a stopped run: how to resume it, with those of its overrides that concern tracking."""
+    stopped = f"Stopped by {signal_name(stop.signal)} after step {stop.step}"
     if stop.run_id is None:
-        return f"Stopped by {how} after step {stop.step}; it was not tracked, so it cannot be resumed"
+        return f"{stopped}; it was not tracked, so it cannot be resumed"
     command = train_command([f"resume={stop.run_id}", *filter(is_of_tracking, overrides)])
     send = f"{command_line('sync')}; " if stop.unsent else ""
-    return f"Stopped by {how} after step {stop.step}. To resume: {send}{command}"
+    return f"{stopped}. To resume: {send}{command}"
+
+
+def _outcome(summary: "Summary") -> str:
+    divergence = summary.divergence
+    if divergence is None:
+        solved = {None: "", True: ", solved", False: ", not solved"}[summary.solved]
+        return f"{summary.outcome}{solved}"
+    return (
+        f"{summary.outcome} at step {divergence.step} (epoch {divergence.epoch}), first in the {divergence.place}; "
+        f"training ended after step {summary.steps}"
+    )
+
+
+def _clipping(result: "Result", config: TrainConfig) -> str:
+    label, norms_state, summary = config.clip.label, config.clip.norms_state, result.summary
+    if math.isnan(summary.clip_fraction):
+        return f"{label}; no step had a finite gradient"
+    median, p90, _, largest = map(format_value, summary.norm_percentiles)
+    changed = "" if config.clip.name == "none" else f" changed {result.clipped_steps}"
+    return f"{label}{changed}; gradient norm {norms_state}: median {median}, 90th percentile {p90}, largest {largest}"
 
 
 def _score(result: "Result") -> list[str]:
@@ -56,26 +76,5 @@ def _score(result: "Result") -> list[str]:
     (split, mse), scale = [*result.summary.scores.items()][-1], result.score_scale
     if scale.score != MSE or not math.isfinite(mse):
         return []
-    share = f", R² {scale.normalized(mse, split):.4g}" if math.isfinite(scale.baseline) else ""
-    return [f"Score: {split} MSE {format_number(mse)}, RMSE {format_number(math.sqrt(mse))}{share}"]
-
-
-def _outcome(summary: "Summary") -> str:
-    if summary.divergence is None:
-        solved = {None: "", True: ", solved", False: ", not solved"}[summary.solved]
-        return f"{summary.outcome}{solved}"
-    where = summary.divergence
-    return (
-        f"{summary.outcome} at step {where.step} (epoch {where.epoch}), first in the {where.place}; "
-        f"training ended after step {summary.steps}"
-    )
-
-
-def _clipping(result: "Result", config: TrainConfig) -> str:
-    summary = result.summary
-    if math.isnan(summary.clip_fraction):
-        return f"{config.clip.label}; no step had a finite gradient"
-    median, p90, _, largest = map(format_value, summary.norm_percentiles)
-    done = "" if config.clip.name == "none" else f" changed {result.clipped_steps}"
-    norms = f"gradient norm {config.clip.norms_state}: median {median}, 90th percentile {p90}, largest {largest}"
-    return f"{config.clip.label}{done}; {norms}"
+    r_squared = f", R² {scale.normalized(mse, split):.4g}" if math.isfinite(scale.baseline) else ""
+    return [f"Score: {split} MSE {format_number(mse)}, RMSE {format_number(math.sqrt(mse))}{r_squared}"]

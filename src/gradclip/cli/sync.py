@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from inspect import cleandoc
 from pathlib import Path
 
-from gradclip.cli.entry import answers, errors_in_one_line
+from gradclip.cli.entry import errors_in_one_line, print_help_or_version
 from gradclip.config.error_messages import describe
 from gradclip.config.passwords import extract_passwords
 from gradclip.errors import ConfigError
@@ -26,7 +26,7 @@ def run_sync(arguments: Sequence[str], usage: str) -> int:
     The arguments are at most one folder, and ``--adopt`` to also send spools that another user or machine wrote.
     """
     use_utf8()
-    if answers(arguments, lambda: cleandoc(usage)):
+    if print_help_or_version(arguments, lambda: cleandoc(usage)):
         return 0
     remove_abandoned()
     with errors_in_one_line("sync"):

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from inspect import cleandoc
 
-from gradclip.cli.entry import answers, errors_in_one_line
+from gradclip.cli.entry import errors_in_one_line, print_help_or_version
 from gradclip.config.paths import default_store
 from gradclip.errors import ConfigError
 from gradclip.program import home
@@ -15,7 +15,7 @@ HOST, PORT = "127.0.0.1", 5000
 
 def run_ui(arguments: Sequence[str], usage: str) -> None:
     """Replace this process by MLflow's server; the only argument is ``port=``."""
-    if answers(arguments, lambda: cleandoc(usage)):
+    if print_help_or_version(arguments, lambda: cleandoc(usage)):
         return
     with errors_in_one_line("ui"):
         port, store = _port_of(arguments), home() / "mlruns" / "mlflow.db"

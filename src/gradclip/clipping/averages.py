@@ -1,4 +1,4 @@
-"""Numbers of each tensor in a clipper's state, and the running averages of the Stable-SPAM methods.
+"""Entries of a clipper's state, one for each tensor, and the running averages of the Stable-SPAM methods.
 
 An average is an exponential moving average with the bias correction of Adam: m̂_t = m_t/(1 − β^t) with
 m_t = β·m_{t−1} + (1 − β)·x_t. The code updates m̂_t directly: it moves the fraction (1 − β)/(1 − β^t) of the way to each
@@ -22,11 +22,11 @@ def init_averages(parameters: Gradients, *kinds: str) -> dict[str, Tensor]:
 
 
 def stack_entries(state: State, kind: str, names: Iterable[str]) -> Tensor:
-    """Return the numbers of one kind in a state, one for each name, ``[names]``.
+    """Return the entries of one kind in a state, one for each name, ``[names]``.
 
     Args:
         state: the clipper's state.
-        kind: the kind of number, such as ``seen``.
+        kind: the kind of entry, such as ``seen``.
         names: names of the gradients.
 
     Example:
@@ -41,9 +41,9 @@ def split_entries(kind: str, names: Iterable[str], values: Tensor) -> dict[str, 
     """Return values under their keys in a state; the inverse of :func:`stack_entries`.
 
     Args:
-        kind: the kind of number.
+        kind: the kind of entry.
         names: names of the gradients.
-        values: one for each name, ``[names]``.
+        values: the entries, one for each name, ``[names]``.
     """
     return {f"{kind}.{name}": value for name, value in zip(names, values.unbind(), strict=True)}
 

@@ -210,7 +210,7 @@ class Rescaler(Clipper):
 
 
 class CompositeClipper(Clipper):
-    """A clipper made of others, its members, whose states are merged into one."""
+    """A clipper made of others, its members, whose states are joined into one."""
 
     @property
     @abstractmethod
@@ -225,7 +225,7 @@ class CompositeClipper(Clipper):
     def skips(self, state: State, after: State) -> Tensor:
         """Return whether any member skips the update."""
         members = [(index, clipper) for index, clipper in enumerate(self.members) if clipper.may_skip]
-        each = [clipper.skips(own_state(state, index), own_state(after, index)) for index, clipper in members]
+        each = [clipper.skips(member_state(state, index), member_state(after, index)) for index, clipper in members]
         return torch.stack(each).any()
 
 
@@ -260,12 +260,12 @@ def _differ(before: Tensor, after: Tensor) -> Tensor:
     return (before != after) & ~(before.isnan() & after.isnan())
 
 
-def gather_states(states: Sequence[State]) -> dict[str, Tensor]:
-    """Merge the states of several clippers into one, each under its index."""
+def join_states(states: Sequence[State]) -> dict[str, Tensor]:
+    """Join the states of several clippers into one, each under its index."""
     return {f"{index}.{key}": value for index, state in enumerate(states) for key, value in state.items()}
 
 
-def own_state(state: State, index: int) -> State:
-    """Return one clipper's state from a merged state."""
+def member_state(state: State, index: int) -> State:
+    """Return the state of one member from a joint state; the inverse of :func:`join_states`."""
     prefix = f"{index}."
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

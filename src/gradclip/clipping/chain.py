@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, CompositeClipper, Gradients, State, check_clipper, gather_states, own_state
+from gradclip.clipping.base import Clipper, CompositeClipper, Gradients, State, check_clipper, join_states, member_state
 
 
 class Chain(CompositeClipper):
@@ -44,20 +44,20 @@ class Chain(CompositeClipper):
 
     def init(self, parameters: Gradients) -> State:
         """Return the states of all clippers, each under its index in the chain."""
-        return gather_states([clipper.init(parameters) for clipper in self.clippers])
+        return join_states([clipper.init(parameters) for clipper in self.clippers])
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return the output of the last clipper, and the states of all."""
         clipped, states = dict(gradients), []
         for index, clipper in enumerate(self.clippers):
-            clipped, after = clipper.transform(clipped, parameters, own_state(state, index))
+            clipped, after = clipper.transform(clipped, parameters, member_state(state, index))
             states.append(after)
-        return clipped, gather_states(states)
+        return clipped, join_states(states)
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Clip in place with one clipper after the other."""
         states = [
-            clipper.clip_in_place(gradients, parameters, own_state(state, index))
+            clipper.clip_in_place(gradients, parameters, member_state(state, index))
             for index, clipper in enumerate(self.clippers)
         ]
-        return gather_states(states)
+        return join_states(states)

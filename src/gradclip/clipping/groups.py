@@ -1,6 +1,6 @@
 """A clipper for each group of parameters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from gradclip.clipping.base import Clipper, CompositeClipper, Gradients, State, check_clipper, gather_states, own_state
+from gradclip.clipping.base import Clipper, CompositeClipper, Gradients, State, check_clipper, join_states, member_state
 from gradclip.clipping.none import Identity
 from gradclip.clipping.patterns import check_matches
 from gradclip.errors import ClippingError
@@ -74,27 +74,29 @@ class Groups(CompositeClipper):
             if not part:
                 allowed = "must come before the patterns that match its parameters"
                 raise ClippingError(f"clip: got parameters={pattern!r}; {allowed}")
-        return gather_states([clipper.init(part) for clipper, part in zip(self.members, parts, strict=True)])
+        return join_states([clipper.init(part) for clipper, part in zip(self.members, parts, strict=True)])
 
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return the clipped gradients of all groups, in their original order, and the states of all clippers."""
         clipped: dict[str, Tensor] = {}
         states = []
-        for index, (clipper, part) in enumerate(zip(self.members, self._split(gradients), strict=True)):
-            own = {name: parameters[name] for name in part}
-            clipped_part, after = clipper.transform(part, own, own_state(state, index))
-            clipped |= clipped_part
+        for clipper, inputs in self._inputs(gradients, parameters, state):
+            part, after = clipper.transform(*inputs)
+            clipped |= part
             states.append(after)
-        ordered = {name: clipped[name] for name in gradients}
-        return ordered, gather_states(states)
+        return {name: clipped[name] for name in gradients}, join_states(states)
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Clip each group in place with its clipper."""
-        states = []
+        members = self._inputs(gradients, parameters, state)
+        return join_states([clipper.clip_in_place(*inputs) for clipper, inputs in members])
+
+    def _inputs(
+        self, gradients: Gradients, parameters: Gradients, state: State
+    ) -> Iterator[tuple[Clipper, tuple[Gradients, Gradients, State]]]:
+        """Yield each clipper with the gradients, the parameters and the state of its group."""
         for index, (clipper, part) in enumerate(zip(self.members, self._split(gradients), strict=True)):
-            own = {name: parameters[name] for name in part}
-            states.append(clipper.clip_in_place(part, own, own_state(state, index)))
-        return gather_states(states)
+            yield clipper, (part, {name: parameters[name] for name in part}, member_state(state, index))
 
     def _split(self, tensors: Gradients) -> list[dict[str, Tensor]]:
         """Return the tensors of each group, with the rest as the last one."""

@@ -16,8 +16,8 @@ Coefficients = Tensor | Sequence[Tensor | None]
 def copy_into(gradients: Mapping[str, Tensor], clipped: Mapping[str, Tensor]) -> None:
     """Copy clipped gradients into the memory of the original gradients."""
     if gradients:
-        own = [stored(gradient) for gradient in gradients.values()]
-        torch._foreach_copy_(own, [stored(clipped[name]) for name in gradients])
+        local = [stored(gradient) for gradient in gradients.values()]
+        torch._foreach_copy_(local, [stored(clipped[name]) for name in gradients])
 
 
 def rescale(gradients: Mapping[str, Tensor], coefficients: Coefficients) -> dict[str, Tensor]:
@@ -45,12 +45,12 @@ def rescale_in_place(gradients: Mapping[str, Tensor], coefficients: Coefficients
         return
     if isinstance(coefficients, Tensor) and coefficients.is_cpu and {*coefficients.reshape(-1).tolist()} == {1.0}:
         return  # nothing is clipped; on a CPU, reading a value does not synchronize
-    own = [stored(gradient) for gradient in gradients.values()]
+    local = [stored(gradient) for gradient in gradients.values()]
     if isinstance(coefficients, Tensor):
         factors = coefficients.float() if types == {torch.float32} else coefficients
-        torch._foreach_mul_(own, factors if factors.ndim == 0 else list(factors.unbind()))
+        torch._foreach_mul_(local, factors if factors.ndim == 0 else list(factors.unbind()))
         return
-    rescaled = [(gradient, factor) for gradient, factor in zip(own, coefficients, strict=True) if factor is not None]
+    rescaled = [(gradient, factor) for gradient, factor in zip(local, coefficients, strict=True) if factor is not None]
     if rescaled:
         torch._foreach_mul_([gradient for gradient, _ in rescaled], [factor for _, factor in rescaled])
 
@@ -67,8 +67,8 @@ def clear_where(condition: Tensor, gradients: Mapping[str, Tensor]) -> None:
         else:
             word = WORDS[gradient.dtype.itemsize]
             words.setdefault(word, []).append(gradient.view(word))
-    for dtype, of_type in words.items():
-        torch._foreach_mul_(of_type, condition.logical_not().to(dtype))
+    for dtype, views in words.items():
+        torch._foreach_mul_(views, condition.logical_not().to(dtype))
 
 
 def _for_each(coefficients: Coefficients, gradients: int) -> Sequence[Tensor | None]:

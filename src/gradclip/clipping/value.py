@@ -55,31 +55,27 @@ class Value(Clipper):
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Clamp all gradients in place by two calls, or one by one if a type is complex or does not reach a bound."""
         types = {gradient.dtype for gradient in gradients.values()}
-        if not types or any(dtype.is_complex or not _reaches(dtype, end) for dtype in types for end in self._ends()):
+        bounds = self._bounds()
+        if not types or any(dtype.is_complex or not _is_in_range(b, dtype) for dtype in types for b in bounds):
             return super().clip_in_place(gradients, parameters, state)
         check_reduced(gradients, "value")
-        own = [stored(gradient) for gradient in gradients.values()]
-        lower, upper = ([end] * len(own) if isinstance(end, Tensor) else end for end in self._ends())
-        torch._foreach_clamp_min_(own, lower)
-        torch._foreach_clamp_max_(own, upper)
+        local = [stored(gradient) for gradient in gradients.values()]
+        lower, upper = ([bound] * len(local) if isinstance(bound, Tensor) else bound for bound in bounds)
+        torch._foreach_clamp_min_(local, lower)
+        torch._foreach_clamp_max_(local, upper)
         return state
 
-    def _ends(self) -> tuple[float | Tensor, float | Tensor]:
+    def _bounds(self) -> tuple[float | Tensor, float | Tensor]:
         return -self.value if self.lower is None else self.lower, self.value
 
     def _clamp(self, gradient: Tensor) -> Tensor:
         if gradient.is_complex():
             return torch.view_as_complex(self._clamp(as_real(gradient)))
-        lower, upper = (as_bound(end, gradient) for end in self._ends())
+        lower, upper = (as_bound(bound, gradient) for bound in self._bounds())
         return gradient.clamp(lower, upper)
 
 
-def _reaches(dtype: torch.dtype, end: float | Tensor) -> bool:
-    """Return whether a bound is in the range of a type; torch refuses to convert a number that is not."""
-    return isinstance(end, Tensor) or abs(end) <= torch.finfo(dtype).max
-
-
-def as_bound(end: float | Tensor, gradient: Tensor) -> Tensor:
+def as_bound(bound: float | Tensor, gradient: Tensor) -> Tensor:
     """Return a bound as a scalar of the gradient's type on its device, infinite beyond the type's range.
 
     A number is created on the device, since a copy from the CPU would wait.
@@ -88,14 +84,23 @@ def as_bound(end: float | Tensor, gradient: Tensor) -> Tensor:
         >>> as_bound(1e5, torch.ones(2, dtype=torch.float16))
         tensor(inf, dtype=torch.float16)
     """
-    if isinstance(end, Tensor):
-        return end.to(gradient.dtype)
-    bound = end if _reaches(gradient.dtype, end) else copysign(inf, end)
-    return torch.full((), bound, dtype=gradient.dtype, device=gradient.device)
+    if isinstance(bound, Tensor):
+        return bound.to(gradient.dtype)
+    number = bound if _is_in_range(bound, gradient.dtype) else copysign(inf, bound)
+    return torch.full((), number, dtype=gradient.dtype, device=gradient.device)
+
+
+def _is_in_range(bound: float | Tensor, dtype: torch.dtype) -> bool:
+    """Return whether a bound is in the range of a type; torch refuses to convert a number that is not."""
+    return isinstance(bound, Tensor) or abs(bound) <= torch.finfo(dtype).max
 
 
 def check_reduced(gradients: Gradients, method: str) -> None:
-    """Check that each process has elements of the gradients and not partial sums.
+    """Check that each process has elements of the gradients and not partial sums of them.
+
+    Args:
+        gradients: gradients by parameter name.
+        method: name of the clipping method, for the message.
 
     Raises:
         ClippingError: a gradient is a partial sum in each process.

@@ -19,30 +19,30 @@ NOT_SETTINGS = {"defaults", "hydra"}
 WHOLE_CONFIG = {"experiment", "sweep"}  # groups whose options change settings of other groups (@package _global_)
 
 
-def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
+def help_text(command: str, usage: str, overrides: Sequence[str] = ()) -> str:
     """Return the help of a command: usage, the options of each group, and the settings of the chosen options.
 
     If an argument chooses an option, such as ``clip=norm``, the help covers only this option and those that it chooses.
 
     Args:
-        primary: name of the command's primary config.
+        command: name of the command and of its config.
         usage: first lines of the help.
         overrides: arguments of the command.
 
     Raises:
         ConfigError: an argument chooses an option that does not exist.
     """
-    path = CONFIG_FOLDER / f"{primary}.yaml"
-    defaults, groups = _defaults(path), config_groups(primary)
+    path = CONFIG_FOLDER / f"{command}.yaml"
+    defaults, groups = _defaults(path), config_groups(command)
     choices = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     chosen = _chosen_options(defaults, choices)
     for group in choices.keys() & set(groups):
         check_choice(group, choices[group], config_options(group), ConfigError)
     if any(choice in groups for choice in choices):
         differing = [group for group in chosen if chosen[group] != defaults.get(group)]
-        return _help_of_options({group: chosen[group] for group in [*choices, *differing] if group in groups}, primary)
+        return _help_of_options({group: chosen[group] for group in [*choices, *differing] if group in groups}, command)
     added = "; callbacks, experiment and sweep need a plus: +experiment=option" if "experiment" in groups else ""
-    many = "-m (many runs) and " if primary == "train" else ""
+    many = "-m (many runs) and " if command == "train" else ""
     return "\n".join(
         [
             usage.rstrip(),
@@ -60,20 +60,20 @@ def help_text(primary: str, usage: str, overrides: Sequence[str] = ()) -> str:
     )
 
 
-def _help_of_options(options: dict[str, str], primary: str) -> str:
+def _help_of_options(options: dict[str, str], command: str) -> str:
     """Return the help of options, given by group: a title line for each, then their settings."""
     titles = [row for group, option in options.items() for row in [group, *_option_rows(group, option, [option])]]
     groups = sorted(options, key=lambda group: group in WHOLE_CONFIG)  # last: it changes settings of the other groups
     settings = {name: row for group in groups for name, row in _setting_rows(group, options[group]).items()}
-    everything = f"All groups and settings: python src/{primary}.py --help"
+    everything = f"All groups and settings: python src/{command}.py --help"
     return "\n".join([*titles, "", "Settings (change with name=value):", "", *settings.values(), "", everything])
 
 
-def config_groups(primary: str) -> list[str]:
+def config_groups(command: str) -> list[str]:
     """Return the groups of a command: those in its defaults list, or all groups for ``train``."""
     groups = sorted({file.parent.relative_to(CONFIG_FOLDER).as_posix() for file in CONFIG_FOLDER.glob("*/**/*.yaml")})
-    defaults = _defaults(CONFIG_FOLDER / f"{primary}.yaml")
-    return [group for group in groups if group in defaults or primary == "train"]
+    defaults = _defaults(CONFIG_FOLDER / f"{command}.yaml")
+    return [group for group in groups if group in defaults or command == "train"]
 
 
 def config_options(group: str) -> list[str]:

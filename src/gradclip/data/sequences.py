@@ -28,8 +28,8 @@ from gradclip.scores import ACCURACY, Split
 
 BLOCK_SIZE = 100  # sequences per block of the validation and test sets
 VALIDATION_SIZE, TEST_SIZE = counts_from(0, BLOCK_SIZE), counts_from(BLOCK_SIZE, BLOCK_SIZE)
-# First number of each generator's seed, which makes all random streams different.
-TRAINING, TESTING, FIXED, VALIDATION = range(4)
+# Random streams: the first number of each generator's seed, so that no two sets have the same sequences.
+TRAINING, TEST, FIXED_TRAINING_SET, VALIDATION = range(4)
 
 
 class BlockSampler(Sampler[tuple[int, range]]):
@@ -58,9 +58,9 @@ class BlockSampler(Sampler[tuple[int, range]]):
 
 
 class GeneratedSequences(Dataset[tuple[Tensor, Tensor]]):
-    """Blocks of sequences, each generated from the stream, the seed, the epoch and the block number only.
+    """Blocks of sequences; each depends only on the stream, the seed, the epoch and the block number.
 
-    A resumed run gets the same sequences.
+    A resumed run therefore gets the same sequences.
 
     Args:
         task: the task that generates the sequences.
@@ -83,7 +83,7 @@ class GeneratedSequences(Dataset[tuple[Tensor, Tensor]]):
         return self._join(inputs), self._join(target)
 
     def _join(self, arrays: Sequence[NDArray[Any]]) -> Tensor:
-        batch = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        batch = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)  # which would copy a single block too
         return torch.from_numpy(batch[self._part])
 
 
@@ -130,13 +130,14 @@ class SequenceData(TrainingData):
         self.steps_per_epoch = COUNT.check("data.steps_per_epoch", steps_per_epoch, DataError)
         self.validation_sequences = VALIDATION_SIZE.check("data.validation_sequences", validation_sequences, DataError)
         self.test_sequences = TEST_SIZE.check("data.test_sequences", test_sequences, DataError)
-        examples = COUNT.check_optional("data.train_sequences", train_sequences, DataError)
-        self.batch_size = check_batch_size(batch_size, math.inf if examples is None else examples, "sequences")
+        train_sequences = COUNT.check_optional("data.train_sequences", train_sequences, DataError)
+        available = math.inf if train_sequences is None else train_sequences
+        self.batch_size = check_batch_size(batch_size, available, "sequences")
         self.task = TASKS[name](**settings)
         self.name = name
         self.source = f"gradclip.data.tasks.{name}({', '.join(f'{key}={value}' for key, value in settings.items())})"
         self.seed = seed
-        self.train_set = None if examples is None else self._fixed_set(examples)
+        self.train_set = None if train_sequences is None else self._fixed_set(train_sequences)
 
     @property
     def shape(self) -> DataShape:
@@ -152,10 +153,15 @@ class SequenceData(TrainingData):
     @property
     def schema(self) -> DataSchema:
         """Inputs ``x0, x1, ...`` and the target, with the first test sequences; nothing is scaled."""
-        inputs, _ = self._drawn_set(TESTING)[0, range(1)]
+        inputs, _ = self._evaluation_sequences(TEST)[0, range(1)]
         columns = tuple(f"x{number}" for number in range(self.task.inputs))
         is_classification = self.score_scale.score is ACCURACY
         return DataSchema(inputs[:SCHEMA_EXAMPLES].numpy(), columns, "target", None, is_classification)
+
+    @property
+    def splits(self) -> tuple[Split, ...]:
+        """The splits in order."""
+        return ("train", "validation", "test") if self.validation_sequences else ("train", "test")
 
     def batch_indices(self, epoch: int, batch: int) -> tuple[int, ...]:
         """Return the indices of a training batch in the fixed set, over all processes; empty without a fixed set."""
@@ -170,15 +176,10 @@ class SequenceData(TrainingData):
             return BatchLoader(generated, BlockSampler(self.steps_per_epoch))
         return shuffled_loader(self.train_set, self.batch_size, self.seed, *self.rank_and_world_size)
 
-    @property
-    def splits(self) -> tuple[Split, ...]:
-        """The splits in order."""
-        return ("train", "validation", "test") if self.validation_sequences else ("train", "test")
-
     def val_dataloader(self) -> list[Loader]:
         """Return the loaders of training, validation (if any) and test sequences."""
-        counts = {VALIDATION: self.validation_sequences, TESTING: self.test_sequences}
-        others = [self._drawn_loader(stream, count) for stream, count in counts.items() if count]
+        counts = {VALIDATION: self.validation_sequences, TEST: self.test_sequences}
+        others = [self._evaluation_loader(stream, count) for stream, count in counts.items() if count]
         if self.train_set is not None:
             return [evaluation_loader(self.train_set, self.shape.example), *others]
         generated = GeneratedSequences(self.task, TRAINING, self.seed, self.batch_size)
@@ -186,15 +187,15 @@ class SequenceData(TrainingData):
         size = evaluation_batch_size(self.shape.example)
         return [BatchLoader(generated, BlockSampler(blocks, max(1, size // self.batch_size))), *others]
 
-    def _drawn_loader(self, stream: int, count: int) -> Loader:
+    def _evaluation_loader(self, stream: int, count: int) -> Loader:
         """Return a loader of sequences that are the same for every seed."""
         size = evaluation_batch_size(self.shape.example)
         batches = [*BlockSampler(count // BLOCK_SIZE, max(1, size // BLOCK_SIZE))]  # a list stays in epoch 0
-        return BatchLoader(self._drawn_set(stream), batches)
+        return BatchLoader(self._evaluation_sequences(stream), batches)
 
-    def _drawn_set(self, stream: int) -> GeneratedSequences:
+    def _evaluation_sequences(self, stream: int) -> GeneratedSequences:
         return GeneratedSequences(self.task, stream, 0, BLOCK_SIZE)
 
     def _fixed_set(self, count: int) -> TensorDataset:
-        inputs, target = self.task.draw(np.random.default_rng([FIXED, self.seed]), count)
+        inputs, target = self.task.draw(np.random.default_rng([FIXED_TRAINING_SET, self.seed]), count)
         return TensorDataset(torch.from_numpy(inputs), torch.from_numpy(target))

@@ -248,11 +248,11 @@ def _draw(
     rows: Rows, split: Split, fraction: float, split_seed: int, labels: pd.Series | None = None
 ) -> tuple[Rows, Rows]:
     """Take a random fraction of the rows, stratified by labels if there are any; return the other rows first."""
-    own = None if labels is None else labels.iloc[rows]
-    if own is not None:
-        _check_stratified(own, split, fraction)
+    row_labels = None if labels is None else labels.iloc[rows]
+    if row_labels is not None:
+        _check_stratified(row_labels, split, fraction)
     try:
-        left, taken = train_test_split(rows, test_size=fraction, random_state=split_seed, stratify=own)
+        left, taken = train_test_split(rows, test_size=fraction, random_state=split_seed, stratify=row_labels)
     except ValueError as error:
         rule = f"leaves none of {len(rows)} rows to train on"
         raise DataError(f"data.{split}_fraction: got {fraction}; {rule}") from error

@@ -74,7 +74,7 @@ def read_series(
         window: time steps that the network sees.
         horizon: time steps from the last step of the window to the target.
         test_fraction: fraction of each series used for testing.
-        validation_fraction: fraction of its other rows used for validation, the last of them.
+        validation_fraction: fraction of the rows before the test rows, the last of them, used for validation.
         allow_gaps: whether time steps may be uneven, such as months or working days; each row then counts as one step.
         day_first: whether 01/02/2020 is in February; by default, the order in which all dates are valid.
         **form: ``delimiter``, ``decimal`` and ``encoding`` of a CSV file, see :func:`~gradclip.data.files.read_file`.
@@ -95,10 +95,10 @@ def read_series(
     check_column_settings(frame, columns, target, exclude=exclude)
     check_values(frame, columns, target, is_series=True)
     check_timestamps(frame, time, group, allow_gaps, day_first)
-    starts = _starts(frame, group)
+    starts = _series_starts(frame, group)
     lengths = np.diff([*starts, len(frame)])
     _check_lengths(frame, group, starts, lengths, window, horizon)
-    rows, ends = _split(starts, lengths, window, horizon, test_fraction, validation_fraction)
+    rows, ends = _split_in_time(starts, lengths, window, horizon, test_fraction, validation_fraction)
     table = Table(
         name=file.name.partition(".")[0],
         source=str(file.resolve()),
@@ -110,7 +110,7 @@ def read_series(
     return TimeSeries(table, window, horizon, ends)
 
 
-def _starts(frame: pd.DataFrame, group: str | None) -> Rows:
+def _series_starts(frame: pd.DataFrame, group: str | None) -> Rows:
     """Return the first row of each series."""
     if group is None:
         return np.array([0])
@@ -118,26 +118,27 @@ def _starts(frame: pd.DataFrame, group: str | None) -> Rows:
     return np.flatnonzero(np.append(True, names[1:] != names[:-1]))
 
 
-def _split(
+def _split_in_time(
     starts: Rows, lengths: Rows, window: int, horizon: int, test_fraction: float, validation_fraction: float
 ) -> tuple[dict[Split, Rows], dict[Split, Rows]]:
     """Split each series in time; return the rows, and the last row of each window, by split."""
-    of_rows = _split_of_rows(starts, lengths, test_fraction, validation_fraction)
+    row_splits = _row_splits(starts, lengths, test_fraction, validation_fraction)
     ends = _window_ends(starts, lengths, window, horizon)
-    of_windows = of_rows[ends + horizon]
-    _check_split(of_windows, test_fraction, validation_fraction)
+    window_splits = row_splits[ends + horizon]
+    _check_window_splits(window_splits, test_fraction, validation_fraction)
     splits = {split: number for number, split in enumerate(SPLITS) if split != "validation" or validation_fraction}
-    rows = {split: np.flatnonzero(of_rows == number) for split, number in splits.items()}
-    return rows, {split: ends[of_windows == number] for split, number in splits.items()}
+    rows = {split: np.flatnonzero(row_splits == number) for split, number in splits.items()}
+    return rows, {split: ends[window_splits == number] for split, number in splits.items()}
 
 
-def _split_of_rows(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> Integers:
+def _row_splits(starts: Rows, lengths: Rows, test_fraction: float, validation_fraction: float) -> Integers:
     """Return the split of each row as its index in ``SPLITS``; the splits are in order of time."""
-    before_test = lengths - np.round(lengths * test_fraction).astype(int)
-    trains = before_test - np.round(before_test * validation_fraction).astype(int)
+    before_test = lengths - np.round(lengths * test_fraction).astype(int)  # number of rows in each series
+    training = before_test - np.round(before_test * validation_fraction).astype(int)
     position = np.arange(lengths.sum()) - np.repeat(starts, lengths)  # each row's index in its series
-    after_training, is_test = position >= np.repeat(trains, lengths), position >= np.repeat(before_test, lengths)
-    return after_training.astype(np.int64) + is_test
+    is_after_training = position >= np.repeat(training, lengths)
+    is_test = position >= np.repeat(before_test, lengths)
+    return is_after_training.astype(np.int64) + is_test
 
 
 def _window_ends(starts: Rows, lengths: Rows, window: int, horizon: int) -> Rows:
@@ -158,10 +159,10 @@ def _check_lengths(
     raise DataError(f"data.window: {got}, at least {window + horizon} are needed")
 
 
-def _check_split(of_windows: Integers, test_fraction: float, validation_fraction: float) -> None:
-    """Refuse fractions that leave a split without windows; ``of_windows`` has the split of each."""
-    train, validation, test = np.bincount(of_windows, minlength=len(SPLITS))
-    by_test = f"data.test_fraction: got {test_fraction}; leaves none of {len(of_windows)} windows"
+def _check_window_splits(window_splits: Integers, test_fraction: float, validation_fraction: float) -> None:
+    """Refuse fractions that leave a split without windows."""
+    train, validation, test = np.bincount(window_splits, minlength=len(SPLITS))
+    by_test = f"data.test_fraction: got {test_fraction}; leaves none of {len(window_splits)} windows"
     by_validation = f"data.validation_fraction: got {validation_fraction}; leaves none of {train + validation} windows"
     if not test:
         raise DataError(f"{by_test} to test on")

@@ -62,11 +62,11 @@ class InPlaceClipper:
 
     def load_state_dict(self, saved: Mapping[str, Any] | None) -> None:
         """Continue from a saved state; if another clipper saved it, warn and start with a new one."""
-        state, own = dict(saved or {}), _class_names(self.clipper)
-        saved_by = state.pop(SAVED_BY, own)
+        state, names = dict(saved or {}), _class_names(self.clipper)
+        saved_by = state.pop(SAVED_BY, names)
         new = self.clipper.init(dict(self._module.named_parameters())) if state else {}
-        if new and (saved_by != own or any(state[key].shape != new[key].shape for key in state.keys() & new.keys())):
-            text = f"clipper: got a saved state of {saved_by} that does not fit {own}, which starts with a new state"
+        if new and (saved_by != names or any(state[key].shape != new[key].shape for key in state.keys() & new.keys())):
+            text = f"clipper: got a saved state of {saved_by} that does not fit {names}, which starts with a new state"
             warnings.warn(text, stacklevel=2)
             state = {}
         self.state, self._known = state or None, {}

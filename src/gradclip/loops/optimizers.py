@@ -93,9 +93,9 @@ def initial_rate(optimizer: Optimizer) -> float:
 
 def foreign_hooks(optimizer: Optimizer) -> list[bool]:
     """Return whether each hook that runs before a step of an optimizer is from outside this package, in order."""
-    has_own = hasattr(optimizer, "_optimizer_step_pre_hooks")  # false if the base class's constructor was not called
-    own = optimizer._optimizer_step_pre_hooks if has_own else {}
-    hooks = [*_global_optimizer_pre_hooks.values(), *own.values()]
+    has_hooks = hasattr(optimizer, "_optimizer_step_pre_hooks")  # false if the base class's constructor was not called
+    step_hooks = optimizer._optimizer_step_pre_hooks if has_hooks else {}
+    hooks = [*_global_optimizer_pre_hooks.values(), *step_hooks.values()]
     return [not (getattr(hook, "__module__", None) or "").startswith("gradclip.") for hook in hooks]
 
 

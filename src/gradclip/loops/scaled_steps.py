@@ -8,7 +8,7 @@ from torch.optim import Optimizer
 
 from gradclip.errors import TrainerError
 from gradclip.loops.optimizers import unscale
-from gradclip.loops.unwrapping import unwrapped
+from gradclip.loops.unwrapping import unwrapped_optimizer
 
 
 class ScaledSteps:
@@ -44,7 +44,7 @@ class ScaledSteps:
         self._is_taken = True
 
     def _step(self, optimizer: Optimizer, *arguments: Any, **keywords: Any) -> Any:
-        if unwrapped(optimizer) is not self.optimizer or not self._is_attached:
+        if unwrapped_optimizer(optimizer) is not self.optimizer or not self._is_attached:
             return self._scaler_step(optimizer, *arguments, **keywords)
         unscale(self.scaler, optimizer)
         self._in_step, self._is_taken = True, False

@@ -8,9 +8,9 @@ from torch.optim import Optimizer
 
 from gradclip.errors import TrainerError
 
-SHARDING = {"FullyShardedDataParallel", "DeepSpeedEngine"}
+SHARDING_MODULES = {"FullyShardedDataParallel", "DeepSpeedEngine"}
 INNER_OPTIMIZERS = ("optimizer", "base_optimizer", "_base_optimizer")  # attributes of wrappers, as in SAM and timm
-WRAPPERS = {
+INNER_MODULES = {  # the attribute that holds the inner module, by the wrapper's class
     **dict.fromkeys(("DataParallel", "DistributedDataParallel", "_FabricModule"), "module"),
     "OptimizedModule": "_orig_mod",
 }
@@ -39,19 +39,19 @@ def check_types(model: object, optimizer: object, scaler: object) -> None:
         raise TrainerError(f"scaler: got {type(scaler).__name__}; must be a torch.amp.GradScaler or None")
 
 
-def unwrapped(optimizer: Any) -> Optimizer:
+def unwrapped_optimizer(optimizer: Any) -> Optimizer:
     """Return the torch optimizer inside a wrapper, such as those of Accelerate, Fabric and Lightning, SAM or Lookahead.
 
     A wrapper may be an optimizer whose own ``step`` is never called, or runs no hooks.
     """
     inner = (getattr(optimizer, name, None) for name in INNER_OPTIMIZERS)
-    found: Optimizer | None = next((one for one in inner if isinstance(one, Optimizer)), None)
-    return optimizer if found is None else unwrapped(found)
+    found: Optimizer | None = next((candidate for candidate in inner if isinstance(candidate, Optimizer)), None)
+    return optimizer if found is None else unwrapped_optimizer(found)
 
 
 def unwrapped_model(model: nn.Module) -> nn.Module:
     """Return the module inside wrappers, so that parameter names do not depend on the wrappers."""
-    while attribute := WRAPPERS.get(type(model).__name__):
+    while attribute := INNER_MODULES.get(type(model).__name__):
         model = getattr(model, attribute)
     return model
 
@@ -63,6 +63,6 @@ def check_whole_gradients(model: nn.Module) -> None:
         TrainerError: the model is sharded by FSDP 1 or DeepSpeed.
     """
     for module in model.modules():
-        if (name := type(module).__name__) in SHARDING:
+        if (name := type(module).__name__) in SHARDING_MODULES:
             allowed = "watch needs whole gradients, as in DistributedDataParallel, or fully_shard (FSDP 2)"
             raise TrainerError(f"model: got {name}; {allowed}")

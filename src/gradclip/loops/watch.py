@@ -22,7 +22,7 @@ from gradclip.loops.in_place import InPlaceClipper, effect_of
 from gradclip.loops.monitor import CLIPPING, OptimizerMonitor
 from gradclip.loops.optimizers import Closure, closure_of, replace_closure, uncompiled
 from gradclip.loops.scaled_steps import ScaledSteps, check_unscaled
-from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped, unwrapped_model
+from gradclip.loops.unwrapping import check_types, check_whole_gradients, unwrapped_model, unwrapped_optimizer
 from gradclip.ranges import COUNT
 from gradclip.telemetry.batches import batch_loss
 from gradclip.telemetry.record import GradientRecord
@@ -88,7 +88,7 @@ class watch:  # noqa: N801  # called like a function, as torch.no_grad is
         updates_every = COUNT.check_optional("updates_every", updates_every, TrainerError)
         if not isinstance(folder, str | Path):
             raise TrainerError(f"folder: got {folder!r}; must be the path of a folder")
-        self.optimizer, self.folder = unwrapped(optimizer), Path(folder)
+        self.optimizer, self.folder = unwrapped_optimizer(optimizer), Path(folder)
         check_types(model, self.optimizer, scaler)
         check_whole_gradients(model)
         model = unwrapped_model(model)

@@ -1,4 +1,4 @@
-"""Norms of array rows, as safe from overflow as the norms of tensors."""
+"""Norms of the rows of arrays, as safe from overflow as the norms of tensors, and a comparison of norms."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,10 +23,10 @@ def row_norms(rows: Floats) -> Floats:
         >>> row_norms(np.array([[3.0, 4.0], [3e200, 4e200]]))
         array([5.e+000, 5.e+200])
     """
-    return _scaled_if_needed(rows, _unscaled_norms)[:, 0]
+    return _safe_norms(rows, _unscaled_row_norms)[:, 0]
 
 
-def _unscaled_norms(rows: Floats) -> Floats:
+def _unscaled_row_norms(rows: Floats) -> Floats:
     """Return the norm of each row, ``[rows, 1]``."""
     several = rows if len(rows) > 1 else np.repeat(rows, 2, axis=0)  # NumPy sums a single column in a different order
     columns = np.ascontiguousarray(several.T)  # whole columns are summed ten times as fast as the elements of each row
@@ -46,7 +46,7 @@ def row_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
         >>> row_part_norms(np.array([[3.0, 4.0, -2.0]]), [0, 2])
         array([[5., 2.]])
     """
-    return _scaled_if_needed(rows, partial(_unscaled_part_norms, starts=starts))
+    return _safe_norms(rows, partial(_unscaled_part_norms, starts=starts))
 
 
 def _unscaled_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floats:
@@ -55,12 +55,13 @@ def _unscaled_part_norms(rows: Floats, starts: Sequence[int] | Integers) -> Floa
     return norms
 
 
-def _scaled_if_needed(rows: Floats, measure: Callable[[Floats], Floats]) -> Floats:
+def _safe_norms(rows: Floats, measure: Callable[[Floats], Floats]) -> Floats:
     """Return the norms, ``[rows, parts]``; rows in which a square over- or underflowed are scaled first."""
     norms = measure(rows)
-    rest = ~((norms > LEAST) & (norms < np.inf)).all(axis=1)  # both are false for NaN
-    if rest.any():  # only these, so that no row's norm depends on the others
-        largest = np.max(np.abs(rows[rest]), axis=1, keepdims=True, initial=0.0, where=np.isfinite(rows[rest]))
+    is_unsafe = ~((norms > LEAST) & (norms < np.inf)).all(axis=1)  # both are false for NaN
+    if is_unsafe.any():
+        unsafe = rows[is_unsafe]  # only these are measured again, so that no row's norm depends on the others
+        largest = np.max(np.abs(unsafe), axis=1, keepdims=True, initial=0.0, where=np.isfinite(unsafe))
         scale = np.where(largest > 0, largest, 1.0)
-        norms[rest] = measure(rows[rest] / scale) * scale
+        norms[is_unsafe] = measure(unsafe / scale) * scale
     return norms

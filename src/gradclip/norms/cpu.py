@@ -13,9 +13,9 @@ from torch._utils import _flatten_dense_tensors
 
 BLOCK = 65_536  # elements; float32 sums their squares to 4 digits at least
 SMALL = 4096  # elements; a copy costs less than a separate call
-ALIKE = 8  # small tensors of one size; from this number on, copies cost less
-CACHED = 131_072  # elements; their second measurement finds them in the cache, and new memory for them costs nothing
-TOGETHER = 64  # small tensors; their copies stay in the cache
+MIN_GROUP = 8  # small tensors of one size; from this number on, copies cost less
+MAX_GROUP = 64  # small tensors; their copies stay in the cache
+CACHED = 131_072  # elements of several blocks, which stay in the cache for a second pass; new memory for them is cheap
 
 
 class _Plan(NamedTuple):
@@ -40,8 +40,8 @@ def _plan(sizes: tuple[int, ...], can_group: bool) -> _Plan:
     for index, size in enumerate(sizes):
         if can_group and 0 < size <= SMALL:
             alike.setdefault(size, []).append(index)
-    many = [indices for indices in alike.values() if len(indices) >= ALIKE]
-    groups = [indices[start : start + TOGETHER] for indices in many for start in range(0, len(indices), TOGETHER)]
+    many = [indices for indices in alike.values() if len(indices) >= MIN_GROUP]
+    groups = [indices[start : start + MAX_GROUP] for indices in many for start in range(0, len(indices), MAX_GROUP)]
     grouped = [index for group in groups for index in group]
     others = sorted({*range(len(sizes))} - {*grouped})
     of_blocks = [index for index in others for _ in range(max(1, -(-sizes[index] // BLOCK)))]
@@ -52,7 +52,7 @@ def _plan(sizes: tuple[int, ...], can_group: bool) -> _Plan:
 
 
 def unchecked_norms(
-    tensors: Sequence[Tensor], order: float, ends: list[Tensor] | None = None, minus: Sequence[Tensor] | None = None
+    tensors: Sequence[Tensor], order: float, extremes: list[Tensor] | None = None, minus: Sequence[Tensor] | None = None
 ) -> Tensor:
     """Return the norm of each tensor, ``[tensors]``, in float64; the powers are summed in float32.
 
@@ -63,14 +63,19 @@ def unchecked_norms(
     Args:
         tensors: real tensors of at most 32 bits.
         order: the order of the norm, 1 or 2.
-        ends: a list that receives the least and the largest element of each block; None if they are not needed.
+        extremes: a list that receives the least and the largest element of each block; None if they are not needed.
         minus: tensors to subtract first, one for each tensor; None subtracts nothing.
 
     Example:
         >>> unchecked_norms([torch.tensor([3.0, 4.0]), torch.tensor([1.0])], 2)
         tensor([5., 1.], dtype=torch.float64)
     """
-    if ends is None and minus is None and len(tensors) < ALIKE and all(tensor.numel() <= BLOCK for tensor in tensors):
+    if (
+        extremes is None
+        and minus is None
+        and len(tensors) < MIN_GROUP
+        and all(tensor.numel() <= BLOCK for tensor in tensors)
+    ):
         return _norms_of_blocks(tensors, order).double()
     can_group = {tensor.dtype for tensor in tensors} == {torch.float32}
     plan = _plan(tuple([tensor.numel() for tensor in tensors]), can_group)
@@ -79,8 +84,8 @@ def unchecked_norms(
     if minus is not None:
         groups = map(torch.sub, groups, _groups(minus, plan))
         batches = map(torch._foreach_sub, _batches(tensors, plan), _batches(minus, plan))
-    parts = [_norms_of_rows(rows, order, ends) for rows in groups]
-    parts += [_norms_of_blocks(blocks, order, ends) for blocks in batches]
+    parts = [_norms_of_rows(rows, order, extremes) for rows in groups]
+    parts += [_norms_of_blocks(blocks, order, extremes) for blocks in batches]
     norms = torch.cat(parts).double()
     if plan.places is not None:
         return norms[plan.places] if plan.groups else norms
@@ -108,17 +113,17 @@ def _batches(tensors: Sequence[Tensor], plan: _Plan) -> Iterator[list[Tensor]]:
         yield batch
 
 
-def _norms_of_blocks(blocks: Sequence[Tensor], order: float, ends: list[Tensor] | None = None) -> Tensor:
-    if ends is not None:
-        ends += [end for block in blocks if block.numel() for end in torch.aminmax(block)]
+def _norms_of_blocks(blocks: Sequence[Tensor], order: float, extremes: list[Tensor] | None = None) -> Tensor:
+    if extremes is not None:
+        extremes += [end for block in blocks if block.numel() for end in torch.aminmax(block)]
     if order == 1:
         return torch.stack([block.abs().sum(dtype=torch.float32) for block in blocks])
     return torch.stack(torch._foreach_norm(list(blocks), order, dtype=torch.float32))
 
 
-def _norms_of_rows(rows: Tensor, order: float, ends: list[Tensor] | None = None) -> Tensor:
-    if ends is not None:
-        ends += torch.aminmax(rows)
+def _norms_of_rows(rows: Tensor, order: float, extremes: list[Tensor] | None = None) -> Tensor:
+    if extremes is not None:
+        extremes += torch.aminmax(rows)
     if order == 1:
         return rows.abs().sum(dim=1, dtype=torch.float32)
     norms: Tensor = torch.linalg.vector_norm(rows, order, dim=1)

@@ -151,9 +151,9 @@ def _multiply_alike(tensors: Sequence[Tensor], factors: Tensor) -> None:
     """Multiply units of tensors of one type, as :func:`multiply_units` does for mixed types."""
     from gradclip.norms.gpu_kernels import KINDS, multiply_blocks
 
-    own, kind = in_memory_order(tensors, tensors, UNITS.kept), tensors[0].dtype
+    ordered, kind = in_memory_order(tensors, tensors, UNITS.kept), tensors[0].dtype
     with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
-        plan, memory = plan_blocks(own, UNITS), find_memory(own)
+        plan, memory = plan_blocks(ordered, UNITS), find_memory(ordered)
         blocks = plan.blocks.shape[1]
         if blocks:
             multiply_blocks[(blocks,)](
@@ -163,8 +163,8 @@ def _multiply_alike(tensors: Sequence[Tensor], factors: Tensor) -> None:
                 **read_sizes(kind, plan, memory),
                 num_warps=UNITS.warps,
             )
-    if own is not tensors:
-        for tensor, multiplied in zip(tensors, own, strict=True):
+    if ordered is not tensors:
+        for tensor, multiplied in zip(tensors, ordered, strict=True):
             if multiplied.data_ptr() != tensor.data_ptr():  # a copy, because of gaps between units in memory
                 by_stride(tensor, tensor, UNITS.kept).copy_(multiplied)
 
@@ -182,10 +182,10 @@ def _measure(tensors: Sequence[Tensor], launch: Launch, others: Sequence[Tensor]
         return _measure_alike(tensors, launch, others, mode)
     parts: dict[int, Tensor] = {}
     for indices in _indices_by_type(tensors):
-        own = [tensors[index] for index in indices]
+        alike = [tensors[index] for index in indices]
         compared = [others[index] for index in indices] if others else ()
-        units = [units_of(tensor.shape) if launch.kept else 1 for tensor in own]
-        measured = torch.split(_measure_alike(own, launch, compared, mode), units, dim=1)
+        units = [units_of(tensor.shape) if launch.kept else 1 for tensor in alike]
+        measured = torch.split(_measure_alike(alike, launch, compared, mode), units, dim=1)
         parts |= zip(indices, measured, strict=True)
     return torch.cat([parts[index] for index in range(len(tensors))], dim=1)
 
@@ -195,17 +195,17 @@ def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[T
     from gradclip.norms.gpu_kernels import KINDS, join_blocks, measure_blocks
 
     device, kind = tensors[0].device, tensors[0].dtype
-    own = in_memory_order(tensors, tensors, launch.kept)
-    compared = in_memory_order(others, tensors, launch.kept) if others else own
+    ordered = in_memory_order(tensors, tensors, launch.kept)
+    compared = in_memory_order(others, tensors, launch.kept) if others else ordered
     with torch.cuda.device_of(tensors[0]):  # type: ignore[no-untyped-call]
-        plan, memory = plan_blocks(own, launch), find_memory(own)
+        plan, memory = plan_blocks(ordered, launch), find_memory(ordered)
         memory_of_others = find_memory(compared) if others else memory
         blocks, units = plan.blocks.shape[1], len(plan.firsts) - 1
-        found = torch.empty((3, blocks), dtype=torch.float64, device=device)
+        block_measures = torch.empty((3, blocks), dtype=torch.float64, device=device)
         measures = torch.empty((3, units), dtype=torch.float64, device=device)
         if blocks:
             measure_blocks[(blocks,)](
-                *(memory.addresses, memory_of_others.addresses, plan.blocks, found),
+                *(memory.addresses, memory_of_others.addresses, plan.blocks, block_measures),
                 KIND=KINDS[kind],
                 BLOCK=launch.block,
                 CHUNK=launch.chunk,
@@ -215,7 +215,7 @@ def _measure_alike(tensors: Sequence[Tensor], launch: Launch, others: Sequence[T
             )
         if units:
             warps = max(1, launch.joined // 256)
-            join_blocks[(units,)](found, plan.firsts, measures, blocks, CHUNK=launch.joined, num_warps=warps)
+            join_blocks[(units,)](block_measures, plan.firsts, measures, blocks, CHUNK=launch.joined, num_warps=warps)
     return measures
 
 

@@ -23,7 +23,7 @@ from gradclip.plots.style import (
 )
 
 DODGE = 0.02  # distance between the dots of two methods, as a fraction of the axis
-SPREAD = np.array([0.0, -0.004, 0.004, -0.008, 0.008])  # offsets of the dots of one threshold
+SPREAD = np.array([0.0, -0.004, 0.004, -0.008, 0.008])  # offsets of the dots of one threshold, likewise
 CELL_WIDTH, CELL_HEIGHT = 1.0, 0.45  # inches, at least
 MAX_TICKS = 9  # with more thresholds, one tick for each would not fit
 

@@ -39,7 +39,7 @@ class GraphedFunction:
     def __init__(self, function: Callable[..., Tensors], device: torch.device) -> None:
         self._function, self._device = function, device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
-        self._pool = torch.cuda.graph_pool_handle() if self._stream else None  # graphs run one after the other
+        self._pool = torch.cuda.graph_pool_handle() if self._stream else None  # shared: only one graph runs at a time
         self._graphs: dict[tuple[torch.Size, ...], _Graph | None] = {}
 
     def __call__(self, *arguments: Tensor) -> Tensors:

@@ -42,9 +42,9 @@ class StackedHiddenStateRecorder:
 
     def record_of(self, replica: int) -> HiddenStateRecord | None:
         """Return a replica's record; None if it has no snapshot."""
-        own = [(step, norms[replica]) for step, norms in self._snapshots if replica in norms]
-        if not own:
+        snapshots = [(step, norms[replica]) for step, norms in self._snapshots if replica in norms]
+        if not snapshots:
             return None
-        steps, norms = zip(*own, strict=True)
+        steps, norms = zip(*snapshots, strict=True)
         by_layer = {layer: np.stack([one[layer] for one in norms]) for layer in norms[0]}
         return HiddenStateRecord(np.array(steps, dtype=np.int64), by_layer)

@@ -17,7 +17,7 @@ from gradclip.stacked.batches import Batch
 from gradclip.stacked.state import TensorOptions, TrainState, distinct
 from gradclip.telemetry.hidden_states import RecurrentLayer
 
-OnState = Callable[[RecurrentLayer, Tensor], Tensor]  # called with a hidden state; returns its replacement
+StateHook = Callable[[RecurrentLayer, Tensor], Tensor]  # called with a hidden state; returns its replacement
 GRADIENT_TOLERANCE = 1e-3  # difference of stacked and ordinary gradients, as a fraction of the largest element
 
 
@@ -40,13 +40,14 @@ class StackedNetwork:
 
     def __init__(self, learner: SupervisedModule, networks: Sequence[nn.Module], options: TensorOptions) -> None:
         self.learner, self.options = learner, options
-        trained = {name: p for name, p in learner.named_parameters() if p.requires_grad and p.numel()}
+        parameters = learner.named_parameters()
+        trained = {name: tensor for name, tensor in parameters if tensor.requires_grad and tensor.numel()}
         self.names = tuple(trained)
-        self.shapes = [parameter.shape for parameter in trained.values()]
-        self.sizes = [parameter.numel() for parameter in trained.values()]
+        self.shapes = [tensor.shape for tensor in trained.values()]
+        self.sizes = [tensor.numel() for tensor in trained.values()]
         self._networks, self._network_index = distinct(networks)
         self._tensors = [_named_tensors(network) for network in self._networks]
-        self._on_state: OnState | None = None
+        self._state_hook: StateHook | None = None
         self._unroll_recurrent_layers()
 
     def initial_parameters(self) -> Tensor:
@@ -104,7 +105,7 @@ class StackedNetwork:
                 visits[layer] += 1
                 return hidden + added[layer][visits[layer] - 1]
 
-            return self._loss_on_states(add, *arguments)
+            return self._loss_with_hook(add, *arguments)
 
         # The derivative with respect to zeros added to the states is the derivative with respect to the states.
         derive = torch.vmap(torch.func.grad(loss))
@@ -113,7 +114,7 @@ class StackedNetwork:
             found: dict[RecurrentLayer, Tensor] = derive(self._zeros_like_states(*tensors), *tensors)
         return found
 
-    def network_of(self, parameters: Tensor, replica: int) -> nn.Module:
+    def trained_network(self, parameters: Tensor, replica: int) -> nn.Module:
         """Return a copy of a replica's network with its final parameters, ``[parameters]``."""
         network = copy.deepcopy(self._networks[int(self._network_index[replica])])
         final = {name.removeprefix("network."): view[0] for name, view in self.views(parameters[None]).items()}
@@ -135,13 +136,13 @@ class StackedNetwork:
         loss: Tensor = self.learner.loss(self._forward({**parameters, **constants}, inputs), target)
         return loss
 
-    def _loss_on_states(self, on_state: OnState, *arguments: Any) -> Tensor:
-        """Return the loss with ``on_state`` called at every hidden state."""
-        self._on_state = on_state
+    def _loss_with_hook(self, hook: StateHook, *arguments: Any) -> Tensor:
+        """Return the loss, with the hook called at every hidden state."""
+        self._state_hook = hook
         try:
             return self._loss(*arguments)
         finally:
-            self._on_state = None
+            self._state_hook = None
 
     def _unroll_recurrent_layers(self) -> None:
         """Run recurrent layers step by step, because ``torch.vmap`` does not support torch's own implementation."""
@@ -150,10 +151,10 @@ class StackedNetwork:
                 continue
             if not can_unroll(layer):
                 raise StackingError(f"the recurrent layer {name} is bidirectional or projects its states")
-            Unrolling(layer, partial(self._visit, name))
+            Unrolling(layer, partial(self._call_hook, name))
 
-    def _visit(self, name: str, layer: int, step: int, hidden: Tensor) -> Tensor | None:
-        return None if self._on_state is None else self._on_state((name, layer), hidden)
+    def _call_hook(self, name: str, layer: int, step: int, hidden: Tensor) -> Tensor | None:
+        return None if self._state_hook is None else self._state_hook((name, layer), hidden)
 
     def _zeros_like_states(
         self, parameters: Mapping[str, Tensor], constants: Mapping[str, Tensor], inputs: Tensor, target: Tensor
@@ -169,15 +170,9 @@ class StackedNetwork:
 
         first = ({name: tensor[0] for name, tensor in tensors.items()} for tensors in (parameters, constants))
         with torch.no_grad():
-            self._loss_on_states(note_shape, *first, inputs[0], target[0])
+            self._loss_with_hook(note_shape, *first, inputs[0], target[0])
         zeros = next(iter(parameters.values())).new_zeros
         return {layer: zeros(len(inputs), time_steps[layer], *shape) for layer, shape in shapes.items()}
-
-
-def _named_tensors(network: nn.Module) -> dict[str, Tensor]:
-    """Return parameters and buffers by their names in a :class:`gradclip.models.module.SupervisedModule`."""
-    named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
-    return {f"network.{name}": tensor for name, tensor in named.items()}
 
 
 def check_stacking(stacked: StackedNetwork, learner: SupervisedModule, state: TrainState, batch: Batch) -> None:
@@ -193,21 +188,27 @@ def check_stacking(stacked: StackedNetwork, learner: SupervisedModule, state: Tr
         StackingError: the network does not run under ``torch.vmap``, changes its buffers, leaves a parameter without
             a gradient, or the two gradients differ.
     """
-    before = {name: tensor.clone() for name, tensor in state.constants.items()}
+    initial = {name: tensor.clone() for name, tensor in state.constants.items()}
     try:
         gradients, _ = stacked.gradients(state, batch)
     except Exception as error:  # a user's module may raise anything under torch.vmap
         raise StackingError(f"the network cannot be stacked: {first_line(error)}") from error
     learner.loss(learner(batch.inputs[0]), batch.targets[0]).backward()
-    own = {name: parameter.grad for name, parameter in learner.named_parameters() if name in stacked.names}
-    if missing := [name for name, gradient in own.items() if gradient is None]:
+    alone = {name: parameter.grad for name, parameter in learner.named_parameters() if name in stacked.names}
+    if missing := [name for name, gradient in alone.items() if gradient is None]:
         raise StackingError(f"the parameter {missing[0]} gets no gradient")
-    expected = stacked.flatten({name: gradient[None] for name, gradient in own.items() if gradient is not None})[0]
+    expected = stacked.flatten({name: gradient[None] for name, gradient in alone.items() if gradient is not None})[0]
     buffers = dict(learner.named_buffers())
-    for name, initial in before.items():  # of buffers and frozen parameters
-        own_value = buffers.get(name, initial[0])
-        if not (torch.equal(state.constants[name], initial) and torch.equal(own_value, initial[0])):
+    for name, constant in initial.items():
+        buffer = buffers.get(name, constant[0])  # frozen parameters, which have no buffer, cannot change
+        if not (torch.equal(state.constants[name], constant) and torch.equal(buffer, constant[0])):
             raise StackingError("the network changes its buffers in training")
     tolerance = GRADIENT_TOLERANCE * float(expected.nan_to_num(0.0, 0.0, 0.0).abs().max())
     if not torch.allclose(gradients[0], expected, rtol=0, atol=tolerance, equal_nan=True):
         raise StackingError("the stacked gradients differ from those of the network alone")
+
+
+def _named_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """Return parameters and buffers by their names in a :class:`gradclip.models.module.SupervisedModule`."""
+    named = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    return {f"network.{name}": tensor for name, tensor in named.items()}

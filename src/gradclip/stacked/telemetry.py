@@ -20,7 +20,7 @@ class StackedRecorder:
 
     Args:
         names: names of the parameter tensors.
-        replicas: number of all replicas.
+        replicas: number of replicas.
         total_steps: optimizer steps of a training run that does not end early.
     """
 
@@ -98,7 +98,7 @@ class StackedRecorder:
         return scalars.double().numpy(), matrices.double().numpy()
 
     def _write(self, replicas: slice | Integers, steps: slice, scalars: Floats, matrices: Floats) -> None:
-        """Write the results of a flush to the records; NumPy releases the lock of Python's threads meanwhile."""
+        """Write the results of a flush to the records; NumPy releases the GIL meanwhile."""
         self._scalars[:, replicas, steps] = scalars
         self._matrices[:, replicas, steps] = matrices
 

@@ -195,7 +195,7 @@ class StackedTraining:
         rates = replica.config.parts.optimizer.lr * self._factors[record.step - 1]
         return Result(
             data=replica.data,
-            make_network=partial(self.network.network_of, parameters, index),
+            make_network=partial(self.network.trained_network, parameters, index),
             network_arguments=replica.network_arguments,
             record=replace(record, learning_rate=rates),
             score_scale=replica.data.score_scale,

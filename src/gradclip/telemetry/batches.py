@@ -43,16 +43,17 @@ def merge_extremes(batches: Sequence[list[Tensor]]) -> list[Tensor]:
     return _total([found for batch in batches for found in batch])
 
 
-def largest_of_batches(found: Floats, of_pair: Booleans) -> Floats:
+def largest_of_batches(numbers: Floats, has_extremes: Booleans) -> Floats:
     """Return the largest magnitude of inputs and of targets, ``[2, steps]``; infinite if an element is not finite.
 
     Args:
-        found: the result of :func:`batch_extremes` for each step, padded with zeros, ``[steps, 4]``.
-        of_pair: whether these are extremes, ``[steps]``; otherwise the first number is not finite if an element is not.
+        numbers: the result of :func:`batch_extremes` for each step, padded with zeros, ``[steps, 4]``.
+        has_extremes: whether a step has four extremes, ``[steps]``; if not, its first number is finite only if all
+            elements are.
     """
-    of_pairs = np.abs(found).reshape(len(found), 2, 2).max(axis=2).T
-    of_others = np.stack([np.where(np.isfinite(found[:, 0]), np.nan, np.inf), np.full(len(found), np.nan)])
-    return np.where(of_pair, np.where(np.isnan(of_pairs), np.inf, of_pairs), of_others)
+    largest = np.abs(numbers).reshape(len(numbers), 2, 2).max(axis=2).T
+    unknown = np.stack([np.where(np.isfinite(numbers[:, 0]), np.nan, np.inf), np.full(len(numbers), np.nan)])
+    return np.where(has_extremes, np.where(np.isnan(largest), np.inf, largest), unknown)
 
 
 def returned_loss(outputs: Any) -> Tensor | None:

@@ -55,7 +55,7 @@ def _count_nonfinite(tensors: Sequence[Tensor]) -> list[Tensor]:
     if gpu.can_measure(shards):
         counts = [*gpu.measure(shards).nonfinite.unbind()]
     else:
-        counts = [torch.count_nonzero(own * 0).to(wide_type(own)) for own in shards]
+        counts = [torch.count_nonzero(local * 0).to(wide_type(local)) for local in shards]
     return join_shards(counts, tensors, lambda of_shards: of_shards.sum(0))
 
 
@@ -70,11 +70,11 @@ def inner_product(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> Tensor
     """
     if gpu.can_measure(tensors, others):
         return gpu.inner_products(tensors, others).sum()
-    own, theirs = [shard(tensor) for tensor in tensors], [shard(other) for other in others]
-    if gpu.can_measure(own, theirs):
-        products = [*gpu.inner_products(own, theirs).unbind()]
+    local, local_others = [shard(tensor) for tensor in tensors], [shard(other) for other in others]
+    if gpu.can_measure(local, local_others):
+        products = [*gpu.inner_products(local, local_others).unbind()]
     else:
         wide = wide_type(tensors[0])
-        pairs = zip(own, theirs, strict=True)
+        pairs = zip(local, local_others, strict=True)
         products = [torch.dot(one.flatten().to(wide), other.flatten().to(wide)) for one, other in pairs]
     return torch.stack(join_shards(products, tensors, lambda of_shards: of_shards.sum(0))).sum()

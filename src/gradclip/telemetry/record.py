@@ -143,8 +143,8 @@ class GradientRecord:
     def _global_norm(self, norms: Floats) -> Floats:
         if self.trained.all() and self.names:
             return row_norms(norms)
-        of_trained = row_norms(np.where(self.trained, norms, 0.0))
-        return np.where(self.trained.any(axis=1), of_trained, np.nan)
+        trained_norms = row_norms(np.where(self.trained, norms, 0.0))
+        return np.where(self.trained.any(axis=1), trained_norms, np.nan)
 
     @cached_property
     def coefficient(self) -> Floats:
@@ -265,7 +265,7 @@ class GradientRecord:
 
         Columns are named like the tracked metrics. A column of a single parameter ends with the parameter's name.
         """
-        of_steps = {
+        step_columns = {
             "step": self.step,
             "epoch": self.epoch,
             "batch": self.batch,
@@ -277,7 +277,7 @@ class GradientRecord:
             "input/max_abs": self.input_max_abs,
             "target/max_abs": self.target_max_abs,
         }
-        of_parameters = {
+        parameter_columns = {
             keys.GRAD_NORM: self.norms,
             keys.GRAD_NORM_CLIPPED: self.norms_clipped,
             "grad/nonfinite": self.nonfinite,
@@ -285,9 +285,9 @@ class GradientRecord:
             "update/norm": self.updates,
             "update/ratio": self.update_ratios,
         }
-        return of_steps | {
+        return step_columns | {
             f"{key}/{name}": values[:, column]
-            for key, values in of_parameters.items()
+            for key, values in parameter_columns.items()
             for column, name in enumerate(self.names)
         }
 

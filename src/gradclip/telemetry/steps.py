@@ -132,9 +132,9 @@ class Recorder(ABC):
         scalars = [self._zero + torch.nan if loss is None else loss, *batch_extremes]
         here = [scalar.to(self._zero.device) for scalar in scalars]  # a batch may have stayed on another device
         self._scalars.append(here + [self._zero] * (5 - len(here)))
-        of_pair = len(batch_extremes) == 4
+        has_extremes = len(batch_extremes) == 4
         skipped = skipped or not (self._has_gradients and self._keeps_gradients)
-        self._flags.append(_Flags(self._has_gradients, loss is not None, skipped, of_pair))
+        self._flags.append(_Flags(self._has_gradients, loss is not None, skipped, has_extremes))
         self._scaler_skipped.append(scaler_skipped)
         if self.parameters:
             self._keep()
@@ -145,13 +145,13 @@ class Recorder(ABC):
         scalars = _read_scalars(self._scalars)
         indices = np.array(self._indices, dtype=np.int64)
         measured = self._flush_columns() if self.parameters else _nothing(len(indices))
-        had_gradients, has_loss, skipped, of_pair = np.array(self._flags).T
+        had_gradients, has_loss, skipped, has_extremes = np.array(self._flags).T
         overflowed = ~np.all(np.isfinite(measured["norms"]), axis=1)
         by_scaler = zip(self._scaler_skipped, overflowed, strict=True)
         scaler_skipped = np.array(
             [bool(has_overflowed if skips is None else skips) for skips, has_overflowed in by_scaler]
         )
-        inputs, targets = largest_of_batches(scalars[:, 1:], of_pair)
+        inputs, targets = largest_of_batches(scalars[:, 1:], has_extremes)
         if not had_gradients.all():
             for column in ("max_abs", "norms", "norms_clipped"):
                 measured[column][~had_gradients] = np.nan
@@ -214,7 +214,7 @@ class _Flags(NamedTuple):
     has_gradients: bool  # before clipping
     has_loss: bool
     skipped: bool
-    of_pair: bool  # whether the batch is a pair of floating-point tensors, so that its extremes are known
+    has_extremes: bool  # whether the batch is a pair of floating-point tensors, so that its extremes are known
 
 
 def _nothing(steps: int) -> dict[str, Floats]:

@@ -73,19 +73,16 @@ class Summary:
 
     def tags(self) -> dict[str, str]:
         """Return the tags: outcome, score of a user-defined module, solved or not, place of divergence."""
-        tags = {keys.OUTCOME: str(self.outcome)}
+        tags: dict[str, str] = {keys.OUTCOME: self.outcome}
         if isinstance(self.score, LoggedScore):
-            tags |= {keys.SCORE: self.score.name, keys.SCORE_MODE: "max" if self.score.higher_is_better else "min"}
-            tags |= {keys.SCORE_SPLIT: self.score.split}
+            mode = "max" if self.score.higher_is_better else "min"
+            tags |= {keys.SCORE: self.score.name, keys.SCORE_MODE: mode, keys.SCORE_SPLIT: self.score.split}
         if self.solved is not None:
-            tags |= {keys.SOLVED: str(self.solved).lower()}
-        if self.divergence is None:
-            return tags
-        return tags | {
-            keys.DIVERGED_STEP: str(self.divergence.step),
-            keys.DIVERGED_EPOCH: str(self.divergence.epoch),
-            keys.DIVERGED_IN: self.divergence.place,
-        }
+            tags[keys.SOLVED] = str(self.solved).lower()
+        if self.divergence is not None:
+            step, epoch, place = str(self.divergence.step), str(self.divergence.epoch), self.divergence.place
+            tags |= {keys.DIVERGED_STEP: step, keys.DIVERGED_EPOCH: epoch, keys.DIVERGED_IN: place}
+        return tags
 
 
 def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -> Summary:
@@ -97,8 +94,8 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
         curves: the score of each split by epoch.
     """
     finals = {split: curve[-1] if curve else np.nan for split, curve in curves.items()}
-    known = _known_curves(record, score_scale.score, curves)
-    divergence = record.divergence or (_in_score(record, known) if known else None)
+    measured = _measured_curves(record, score_scale.score, curves)
+    divergence = record.divergence or (_score_divergence(record, measured) if measured else None)
     choosing_curve = curves[choosing_split(curves)]
     best = score_scale.best_index(choosing_curve)
     best_score = np.nan if best is None else choosing_curve[best]
@@ -114,7 +111,7 @@ def summarize(record: GradientRecord, score_scale: ScoreScale, curves: Curves) -
         norm_percentiles=(*record.norm_percentiles([50, 90, 99, 100]),),
         divergence=divergence,
         steps=len(record.step),
-        notes=(*_notes(record), *([] if known else [NO_SCORE])),
+        notes=(*_notes(record), *([] if measured else [NO_SCORE])),
     )
 
 
@@ -125,7 +122,7 @@ def _finite_outcome(score_scale: ScoreScale, finals: Mapping[Split, float]) -> O
     return "learned" if score_scale.normalized(finals[split], split) >= LEARNED_FROM else "stalled"
 
 
-def _known_curves(record: GradientRecord, score: Score, curves: Curves) -> list[list[float]]:
+def _measured_curves(record: GradientRecord, score: Score, curves: Curves) -> list[list[float]]:
     """Return the curves that were measured: under manual optimization, a module need not return a loss."""
     if record.has_loss.any():
         return [*curves.values()]
@@ -134,15 +131,15 @@ def _known_curves(record: GradientRecord, score: Score, curves: Curves) -> list[
     return [curve for split, curve in curves.items() if split != "train"]
 
 
-def _in_score(record: GradientRecord, known: Sequence[Sequence[float]]) -> Divergence | None:
-    """Return the first epoch with a non-finite score, if the last has one too: outputs overflow before weights do.
+def _score_divergence(record: GradientRecord, measured: Sequence[Sequence[float]]) -> Divergence | None:
+    """Return the divergence at the end of the first epoch with a non-finite score, if the last epoch has one too.
 
-    A run without a complete epoch counts as diverged in epoch 1.
+    Outputs can overflow while all weights are finite. A run without a complete epoch counts as diverged in epoch 1.
     """
-    bad = ~np.isfinite(np.array(known, dtype=float)).all(axis=0)
-    if len(bad) and not bad[-1]:
+    is_nonfinite = ~np.isfinite(np.array(measured, dtype=float)).all(axis=0)
+    if len(is_nonfinite) and not is_nonfinite[-1]:
         return None
-    epoch = int(np.argmax(bad)) + 1 if len(bad) else 1
+    epoch = int(np.argmax(is_nonfinite)) + 1 if len(is_nonfinite) else 1
     last = record.step[record.epoch <= epoch]
     return Divergence(int(last[-1]) if len(last) else 0, epoch, "score")
 
@@ -155,13 +152,12 @@ def _notes(record: GradientRecord) -> Iterator[str]:
         yield f"{gradients} set to zero, first at step {first}, because the norm overflowed"
     if skipped := int(record.skipped.sum()):
         by_scaler = int(record.scaler_skipped.sum())
-        whose = f", {by_scaler} of them by the loss scaler" if by_scaler else ""
+        cause = f", {by_scaler} of them by the loss scaler" if by_scaler else ""
         first = int(record.step[np.argmax(record.skipped)])
-        yield f"{counted(skipped, 'update was', 'updates were')} skipped{whose}, first at step {first}"
+        yield f"{counted(skipped, 'update was', 'updates were')} skipped{cause}, first at step {first}"
     nonfinite_steps = int((record.nonfinite > 0).any(axis=1).sum())
     if nonfinite_steps and record.divergence is None:
         yield f"{counted(nonfinite_steps, 'step')} had a non-finite gradient"
-    alive = np.flatnonzero(record.norm != 0)
-    if len(record.step) and (not alive.size or alive[-1] < len(record.step) - 1):
-        since = int(record.step[alive[-1] + 1 if alive.size else 0])
-        yield f"every gradient is zero from step {since} on: the network is dead or saturated"
+    first_of_zeros = np.flatnonzero(record.norm != 0).max(initial=-1) + 1
+    if first_of_zeros < len(record.step):
+        yield f"every gradient is zero from step {record.step[first_of_zeros]} on: the network is dead or saturated"
