@@ -70,12 +70,8 @@ def unchecked_norms(
         >>> unchecked_norms([torch.tensor([3.0, 4.0]), torch.tensor([1.0])], 2)
         tensor([5., 1.], dtype=torch.float64)
     """
-    if (
-        extremes is None
-        and minus is None
-        and len(tensors) < MIN_GROUP
-        and all(tensor.numel() <= BLOCK for tensor in tensors)
-    ):
+    are_few = len(tensors) < MIN_GROUP and all(tensor.numel() <= BLOCK for tensor in tensors)
+    if are_few and extremes is None and minus is None:
         return _norms_of_blocks(tensors, order).double()
     can_group = {tensor.dtype for tensor in tensors} == {torch.float32}
     plan = _plan(tuple([tensor.numel() for tensor in tensors]), can_group)
