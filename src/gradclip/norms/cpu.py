@@ -74,7 +74,7 @@ def unchecked_norms(
         return _norms_of_blocks(tensors, order).double()
     can_group = {tensor.dtype for tensor in tensors} == {torch.float32}
     plan = _plan(tuple([tensor.numel() for tensor in tensors]), can_group)
-    if are_plain:
+    if are_plain:  # one call measures all blocks; below, each piece is measured while it is in the cache
         parts = [_norms_of_rows(group, order) for group in _groups(tensors, plan)]
         blocks = [*_blocks(tensors, plan)]
         parts += [_norms_of_blocks(blocks, order)] if blocks else []
