@@ -232,13 +232,8 @@ def _with_small_joined(tensors: Sequence[Tensor]) -> Sequence[Tensor]:
     small = [tensor.abs() if tensor.is_complex() else tensor for tensor in small]
     large = [tensor for tensor in tensors if tensor.numel() > SMALL]
     groups = [small[start : start + MAX_GROUP] for start in range(0, len(small), MAX_GROUP)]
-    return large + [_extremes(group) for group in groups]
-
-
-def _extremes(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the least and the largest element of all tensors."""
-    joined: Tensor = _flatten_dense_tensors(tensors)  # type: ignore[no-untyped-call]
-    return torch.stack(torch.aminmax(_nonempty(joined)))
+    joined = (_flatten_dense_tensors(group) for group in groups)  # type: ignore[no-untyped-call]
+    return large + [torch.stack(torch.aminmax(_nonempty(elements))) for elements in joined]
 
 
 def _unscaled_part_norms(matrix: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -57,8 +57,8 @@ class StackedClipper:
         self.changes_direction, self.may_skip = clipper.changes_direction, clipper.may_skip
         self._rescales = type(clipper).transform is Rescaler.transform and not self.may_skip
         self.multiplies = self._changes_nothing or self._is_lightning_norm or self._rescales
-        part_of = torch.repeat_interleave(torch.tensor(network.sizes))  # index of each element's parameter tensor
-        self._part_of = part_of.to(network.options.device)
+        tensor_index = torch.repeat_interleave(torch.tensor(network.sizes))  # of each element's parameter tensor
+        self._tensor_index = tensor_index.to(network.options.device)
 
     def init(self, parameters: Gradients) -> State:
         """Return the initial state of the clipper for all replicas, ``[replicas, ...]`` each.
@@ -82,19 +82,19 @@ class StackedClipper:
             return Clipped(gradients * coefficients, coefficients, before, None)
         arguments = varying, self.network.views(gradients), self.network.views(state.parameters), before
         if self._rescales:
-            found, after = self._for_each(lambda clipper, *its: clipper.coefficients(*its), *arguments)
-            coefficients = found.to(gradients.dtype).view(len(gradients), -1)
-            each = coefficients if coefficients.shape[1] == 1 else coefficients.index_select(1, self._part_of)
-            return Clipped(gradients * each, coefficients, after, None)
-        clipped, after = self._for_each(lambda clipper, *its: clipper.transform(*its), *arguments)
+            exact, after = self._for_each(lambda clipper, *inputs: clipper.coefficients(*inputs), *arguments)
+            coefficients = exact.to(gradients.dtype).view(len(gradients), -1)
+            factors = coefficients if coefficients.shape[1] == 1 else coefficients.index_select(1, self._tensor_index)
+            return Clipped(gradients * factors, coefficients, after, None)
+        clipped, after = self._for_each(lambda clipper, *inputs: clipper.transform(*inputs), *arguments)
         skipped = None
         if self.may_skip:
-            skipped = self._for_each(lambda clipper, *its: clipper.skips(*its), varying, before, dict(after))
+            skipped = self._for_each(lambda clipper, *states: clipper.skips(*states), varying, before, dict(after))
         return Clipped(self.network.flatten(clipped), None, after, skipped)
 
     def _for_each(self, call: Callable[..., Any], varying: Mapping[SettingPath, Tensor], *tensors: Any) -> Any:
         """Call a function with the clipper and the tensors of each replica; stack the results."""
-        return torch.vmap(lambda own, *its: call(self._clipper(own), *its))(varying, *tensors)
+        return torch.vmap(lambda values, *inputs: call(self._clipper(values), *inputs))(varying, *tensors)
 
     def _clipper(self, varying: Mapping[SettingPath, Any]) -> Clipper:
         return make_clipper(**replace_values(self.settings, varying))
