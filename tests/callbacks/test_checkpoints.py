@@ -21,14 +21,9 @@ from gradclip.errors import Interrupted
 from gradclip.models.optimization import optimizer_factory, schedule_factory
 from gradclip.training.own import as_checkpoint
 from tests.support import own
+from tests.support.trainers import QUIET
 
-QUIET = {
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-    "limit_val_batches": 0,
-}
+SETTINGS = QUIET | {"max_epochs": 2, "enable_checkpointing": True}
 SCHEDULES = {
     "constant": None,
     "warmup_cosine": schedule_factory("warmup_cosine", warmup_fraction=0.25, final_fraction=0.0),
@@ -86,12 +81,12 @@ def signal_at(epoch, batch, number=signal.SIGTERM):
     return ActionAt(epoch, batch, lambda _: signal.raise_signal(number))
 
 
-def fit(*callbacks, schedule="constant", checkpoint=None, logger=False, **arguments):
+def fit(*callbacks, schedule="constant", checkpoint=None, **arguments):
     """Train for two epochs of four batches."""
     torch.manual_seed(0)
     optimizer = optimizer_factory("sgd", lr=1e-4, momentum=0.9)
     module = Regressor(MLP(20), optimizer=optimizer, schedule=SCHEDULES[schedule])
-    trainer = Trainer(**QUIET | {"max_epochs": 2} | arguments, logger=logger, callbacks=list(callbacks))
+    trainer = Trainer(**SETTINGS | arguments, callbacks=list(callbacks))
     trainer.fit(module, TabularData(regression(), batch_size=125), ckpt_path=checkpoint, weights_only=True)
     return trainer
 
@@ -263,7 +258,7 @@ def test_training_on_the_users_own_shuffled_batches_is_resumed_between_epochs(li
         package.seed_everything(5, verbose=False)
         module = getattr(own, f"{name}Training")()
         saving = as_checkpoint(Checkpoints, package)(tmp_path / name, 0.0, Interruption())
-        settings = {**QUIET, "limit_val_batches": 1.0, "max_epochs": 5, "logger": False}
+        settings = SETTINGS | {"limit_val_batches": 1.0, "max_epochs": 5}
         trainer = package.Trainer(callbacks=[RandomState(), saving], **settings)
         trainer.fit(module, datamodule=getattr(own, f"{name}Batches")(), ckpt_path=checkpoint, weights_only=True)
         return torch.cat([one.flatten() for one in module.parameters()])
