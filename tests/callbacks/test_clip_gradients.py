@@ -161,6 +161,7 @@ def test_every_method_clips_the_same_in_place_and_out_of_place_in_bf16(name, pre
     clipper = make(name, **SHORT_WARMUP.get(name, {}))
     reference = ClippedOutOfPlace(clipper)
     fit(make_network(), reference, ClipGradients(clipper), precision=precision, max_epochs=1, limit_train_batches=8)
+    assert len(reference.used) == 8
     for expected, used in zip(reference.expected, reference.used, strict=True):
         torch.testing.assert_close(used, expected, equal_nan=True)
 

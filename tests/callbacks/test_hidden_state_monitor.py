@@ -39,11 +39,11 @@ def fit(network, *callbacks, steps=6, **arguments):
     return module
 
 
-def norms_by_autograd(network, steps=6):
+def norms_by_autograd(network):
     """Return the gradient norm at each state of the top layer, by autograd on a sequence split at that state."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
     rows = []
-    for inputs, target in make_data(steps).train_dataloader():
+    for inputs, target in make_data().train_dataloader():
         norms = []
         for step in range(1, 11):
             _, state = network.recurrent(inputs[:, :step])

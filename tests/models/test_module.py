@@ -61,7 +61,7 @@ def clip_with_torch(method, parameters):
         nn.utils.clip_grad_value_(parameters, 0.2 if method == "norm_value" else 5.0)
 
 
-def train_with_torch(network, data, method, accumulated=1, lr=0.01, epochs=EPOCHS):
+def train_with_torch(network, data, method, accumulated=1, lr=0.01):
     """Train in a plain loop; return the weights after each step and both errors after each epoch."""
     parameters = list(network.parameters())
     kind = parameters[0].dtype
@@ -69,7 +69,7 @@ def train_with_torch(network, data, method, accumulated=1, lr=0.01, epochs=EPOCH
     velocities = [torch.zeros_like(parameter) for parameter in parameters]
     weights, errors = [], []
     batches = data.train_dataloader().sampler
-    for epoch in range(epochs):
+    for epoch in range(EPOCHS):
         batches.set_epoch(epoch)
         for number, rows in enumerate(batches, start=1):
             loss = (network(inputs[rows]) - target[rows]).square().mean() / accumulated

@@ -1,6 +1,7 @@
-"""Settings and callbacks of Trainers in tests."""
+"""Settings, callbacks and a logger of Trainers in tests."""
 
 from pytorch_lightning import Callback
+from pytorch_lightning.loggers.logger import Logger
 
 SILENT = {  # nothing is printed or stored
     "logger": False,
@@ -18,3 +19,20 @@ class Failing(Callback):
 
     def on_train_batch_end(self, *arguments):
         raise RuntimeError("stop")
+
+
+class Points(Logger):
+    """A logger that keeps every point: the value of each step, by the name of the metric."""
+
+    name, version = "points", 0
+
+    def __init__(self):
+        super().__init__()
+        self.points = {}
+
+    def log_metrics(self, metrics, step=None):
+        for key, value in metrics.items():
+            self.points.setdefault(key, {})[step] = value
+
+    def log_hyperparams(self, *arguments, **settings):
+        pass
