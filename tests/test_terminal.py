@@ -1,4 +1,4 @@
-"""Output of tables and text on a terminal."""
+"""Tables and sentences fit the terminal, and are printed literally."""
 
 import io
 import re

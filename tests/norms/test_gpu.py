@@ -1,4 +1,4 @@
-"""Norms by a Triton kernel, which is tested only if Triton is installed: on a GPU, or interpreted on a CPU."""
+"""A Triton kernel gives the norms of torch; it is tested only with Triton, on a GPU or interpreted on a CPU."""
 
 from importlib.metadata import version
 from importlib.util import find_spec
