@@ -15,9 +15,9 @@ QUIET = SILENT | {"limit_val_batches": 0}  # nor validated
 
 
 class Failing(Callback):
-    """A callback that stops training by an error at its first batch."""
+    """A callback that stops training by an error within its first batch, after the backward pass."""
 
-    def on_train_batch_end(self, *arguments):
+    def on_after_backward(self, *arguments):
         raise RuntimeError("stop")
 
 
