@@ -110,6 +110,15 @@ def client(store_uri: str) -> MlflowClient:
 
 
 @pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the address of an MLflow server with an empty store."""
+    from tests.support.mlflow_server import serve
+
+    with serve(tmp_path_factory.mktemp("server")) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
 def start(store_folder: Path, store_uri: str) -> Iterator[StartCommand]:
     """Return a function that starts a command outside the project's folder, with the test file's store."""
     started: list[Started] = []

@@ -1,4 +1,4 @@
-"""The benchmark of advice: the numbers of its table, and a run on a tiny problem."""
+"""The benchmark of advice computes regrets and its table from known scores, and runs on a tiny problem."""
 
 from math import inf
 

@@ -1,4 +1,4 @@
-"""Formatting of tables as Markdown."""
+"""A bar in a cell does not split a table in Markdown."""
 
 from gradclip.formatting import Table, to_markdown
 

@@ -1,4 +1,4 @@
-"""Output of tables and text on a terminal."""
+"""Tables and sentences fit the terminal, and are printed literally."""
 
 import io
 import re
@@ -45,28 +45,30 @@ def terminal(monkeypatch):
     return kept
 
 
+def widest_line(terminal):
+    """Return the number of visible characters in the widest line, without colours."""
+    return max(map(len, re.sub(r"\x1b\[\d*m", "", terminal.file.getvalue()).splitlines()))
+
+
 def test_a_narrow_terminal_wraps_text_between_words_and_keeps_numbers_whole(terminal):
     run = "none inputs_and_target_scaled learning_rate=0.00001 seed=0"
     row = (run, "diverged", *["123.456 (1 to 2)"] * 2)
     print_tables([Table("", ("run", "outcome", "a", "b"), [row])])
-    shown = terminal.file.getvalue()
-    assert max(map(len, re.sub(r"\x1b\[\d*m", "", shown).splitlines())) <= 80
-    assert all(word in shown for word in (*run.split(), "123.456 (1 to 2)"))
+    assert widest_line(terminal) <= 80
+    assert all(word in terminal.file.getvalue() for word in (*run.split(), "123.456 (1 to 2)"))
 
 
 def test_a_long_path_does_not_make_a_table_wider_than_the_terminal(terminal):
     path = "/" + "folder/" * 12
     rows = [("0", "norm=1.0 seed=0", "failed", "", "", "", f"data.path: got '{path}'; no such file")]
     print_tables([Table("", ("job", "run", "outcome", "train MSE", "test MSE", "clipped", "reason"), rows)])
-    assert max(map(len, re.sub(r"\x1b\[\d*m", "", terminal.file.getvalue()).splitlines())) <= 80
+    assert widest_line(terminal) <= 80
 
 
-def test_outcomes_have_colours_on_a_terminal(terminal, capsys):
-    table = Table("", ("run", "outcome"), [("a", "diverged"), ("b", "learned")])
-    print_tables([table])
+def test_outcomes_have_colours_on_a_terminal(terminal):
+    print_tables([Table("", ("run", "outcome"), [("a", "diverged"), ("b", "learned")])])
     assert "\x1b[31mdiverged" in terminal.file.getvalue()
     assert "\x1b[32mlearned" in terminal.file.getvalue()
-    capsys.readouterr()
 
 
 def test_output_to_a_file_has_no_colours(capsys):

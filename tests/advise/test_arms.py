@@ -1,4 +1,4 @@
-"""Arms of a confirmation from known evidence."""
+"""A confirmation trains the advice, the plain remedies and the control arms, and no two arms that train alike."""
 
 import numpy as np
 import pytest

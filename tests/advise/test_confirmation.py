@@ -1,4 +1,4 @@
-"""Verdicts on advice, and the recommendation, from runs with known errors."""
+"""Each verdict on advice, and the recommendation, follows from the known errors of the arms."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Candidates of a probe, their order, and their results."""
+"""A probe tries thresholds and plain remedies, narrows the thresholds in round two, and scores each candidate."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Advice as text."""
+"""Advice as text does not call a run healthy that diverged and has no remedy."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Interruption of training runs for advice, and the state that they leave."""
+"""After any end of training runs for advice, the parent run is closed and signal handlers are restored."""
 
 import signal
 from unittest.mock import Mock

@@ -9,7 +9,6 @@ import time
 import pytest
 import torch
 from pytorch_lightning import Callback, Trainer
-from pytorch_lightning.loggers.logger import Logger
 
 from gradclip import MLP, Regressor, TabularData
 from gradclip.callbacks import checkpoints as checkpoints_module
@@ -21,14 +20,9 @@ from gradclip.errors import Interrupted
 from gradclip.models.optimization import optimizer_factory, schedule_factory
 from gradclip.training.own import as_checkpoint
 from tests.support import own
+from tests.support.trainers import QUIET, Points
 
-QUIET = {
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-    "limit_val_batches": 0,
-}
+SETTINGS = QUIET | {"max_epochs": 2, "enable_checkpointing": True}
 SCHEDULES = {
     "constant": None,
     "warmup_cosine": schedule_factory("warmup_cosine", warmup_fraction=0.25, final_fraction=0.0),
@@ -86,12 +80,12 @@ def signal_at(epoch, batch, number=signal.SIGTERM):
     return ActionAt(epoch, batch, lambda _: signal.raise_signal(number))
 
 
-def fit(*callbacks, schedule="constant", checkpoint=None, logger=False, **arguments):
+def fit(*callbacks, schedule="constant", checkpoint=None, **arguments):
     """Train for two epochs of four batches."""
     torch.manual_seed(0)
     optimizer = optimizer_factory("sgd", lr=1e-4, momentum=0.9)
     module = Regressor(MLP(20), optimizer=optimizer, schedule=SCHEDULES[schedule])
-    trainer = Trainer(**QUIET | {"max_epochs": 2} | arguments, logger=logger, callbacks=list(callbacks))
+    trainer = Trainer(**SETTINGS | arguments, callbacks=list(callbacks))
     trainer.fit(module, TabularData(regression(), batch_size=125), ckpt_path=checkpoint, weights_only=True)
     return trainer
 
@@ -201,15 +195,7 @@ def test_resumed_training_ends_with_the_weights_of_uninterrupted_training(schedu
 
 @at_every_step
 def test_loggers_are_saved_before_on_saved_is_called(tmp_path):
-    class Saving(Logger):
-        name, version = "saving", 0
-
-        def log_metrics(self, metrics, step=None):
-            pass
-
-        def log_hyperparams(self, *arguments, **settings):
-            pass
-
+    class Saving(Points):
         def save(self):
             events.append("logger")
 
@@ -263,7 +249,7 @@ def test_training_on_the_users_own_shuffled_batches_is_resumed_between_epochs(li
         package.seed_everything(5, verbose=False)
         module = getattr(own, f"{name}Training")()
         saving = as_checkpoint(Checkpoints, package)(tmp_path / name, 0.0, Interruption())
-        settings = {**QUIET, "limit_val_batches": 1.0, "max_epochs": 5, "logger": False}
+        settings = SETTINGS | {"limit_val_batches": 1.0, "max_epochs": 5}
         trainer = package.Trainer(callbacks=[RandomState(), saving], **settings)
         trainer.fit(module, datamodule=getattr(own, f"{name}Batches")(), ckpt_path=checkpoint, weights_only=True)
         return torch.cat([one.flatten() for one in module.parameters()])

@@ -1,9 +1,11 @@
 """`HiddenStateMonitor` records autograd's derivatives at each hidden state without changing the training."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning import Callback, Trainer
+from pytorch_lightning import Trainer
 from torch import nn
 
 from gradclip import (
@@ -19,7 +21,7 @@ from gradclip import (
 )
 from gradclip.data.sources import regression
 from gradclip.models.optimization import optimizer_factory
-from tests.support.trainers import QUIET
+from tests.support.trainers import QUIET, Failing
 
 
 def make_network(kind=RNN, **settings):
@@ -37,11 +39,11 @@ def fit(network, *callbacks, steps=6, **arguments):
     return module
 
 
-def norms_by_autograd(network, steps=6):
+def norms_by_autograd(network):
     """Return the gradient norm at each state of the top layer, by autograd on a sequence split at that state."""
     optimizer = torch.optim.SGD(network.parameters(), lr=0.5)
     rows = []
-    for inputs, target in make_data(steps).train_dataloader():
+    for inputs, target in make_data().train_dataloader():
         norms = []
         for step in range(1, 11):
             _, state = network.recurrent(inputs[:, :step])
@@ -136,18 +138,15 @@ def test_layers_that_cannot_be_unrolled_are_not_recorded():
     assert monitor.record is None
 
 
-class Failing(Callback):
-    def on_after_backward(self, *arguments):
-        raise RuntimeError("stop")
-
-
-@pytest.mark.parametrize("others", [[], [Failing()]], ids=["training completes", "training fails"])
-def test_layers_are_restored_after_training(others):
+@pytest.mark.parametrize(
+    ("others", "ending"),
+    [([], nullcontext()), ([Failing()], pytest.raises(RuntimeError, match="stop"))],
+    ids=["training completes", "training fails"],
+)
+def test_layers_are_restored_after_training(others, ending):
     network = make_network()
-    try:
+    with ending:
         fit(network, *others, HiddenStateMonitor())
-    except RuntimeError:
-        assert others
     assert "forward" not in vars(network.recurrent)
 
 

@@ -3,6 +3,7 @@
 import signal
 import threading
 import time
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ from gradclip.callbacks import interruption as module
 from gradclip.callbacks.interruption import Interruption
 from gradclip.data.sources import regression
 from gradclip.errors import STOP_SIGNALS, Interrupted
-from tests.support.trainers import QUIET
+from tests.support.trainers import QUIET, Failing
 
 every_signal = pytest.mark.parametrize("number", STOP_SIGNALS)
 
@@ -95,18 +96,15 @@ def test_a_signal_outside_training_stops_immediately(number):
     assert stop.value.signal == interruption.signal == number
 
 
-@pytest.mark.parametrize("fails", [False, True], ids=["after training", "after an error in training"])
-def test_a_signal_after_training_stops_immediately(fails):
-    class Failing(Callback):
-        def on_train_batch_end(self, *arguments):
-            if fails:
-                raise RuntimeError("stop")
-
+@pytest.mark.parametrize(
+    ("others", "ending"),
+    [([], nullcontext()), ([Failing()], pytest.raises(RuntimeError, match="stop"))],
+    ids=["after training", "after an error in training"],
+)
+def test_a_signal_after_training_stops_immediately(others, ending):
     with Interruption() as interruption:
-        try:
-            fit(interruption, Failing())
-        except RuntimeError:
-            assert fails
+        with ending:
+            fit(interruption, *others)
         with pytest.raises(Interrupted):
             signal.raise_signal(signal.SIGTERM)
 

@@ -1,4 +1,4 @@
-"""The probe of the command ``advise``: when it is skipped, and its fallback if training runs cannot be stacked."""
+"""``advise`` skips a probe that it cannot make, or makes it with one short run if training runs cannot be stacked."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Checks of command-line arguments before Hydra reads them."""
+"""Arguments that Hydra would misread are refused in one line, and globs become the options that they match."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The command ``gradclip``, which starts the other commands."""
+"""The command ``gradclip`` starts the other commands, and messages name the command that was started."""
 
 import sys
 

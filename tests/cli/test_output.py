@@ -1,4 +1,4 @@
-"""Commands whose standard output is closed or on a full disk."""
+"""A command ends as the shell expects if its standard output is closed, and in one line if the disk is full."""
 
 import os
 import subprocess

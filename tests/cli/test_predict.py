@@ -1,4 +1,4 @@
-"""Predictions with a stored model: the output file, and input that is refused in one line."""
+"""Predictions become the last column of the output; a model or rows that do not fit are refused in one line."""
 
 import json
 from pathlib import Path

@@ -59,17 +59,13 @@ DECAY_RATE = "must be a number of at least 0 and below 1"
         (lambda: Scheduled("a\nb"), "clipper: got 'a\\nb'; must be a Clipper, such as gradclip.Norm(1.0)"),
         (lambda: Scheduled(Norm(1.0), shape=np.ones(2)), "shape: got array([1., 1.]); choose from linear, exponential"),
         (lambda: Scheduled(Skip()), "clipper: got Skip(value=None, patience=10); must have a threshold called value"),
+        (lambda: Scheduled(Chain()), f"clipper: got {Chain()!r}; must have a threshold called value"),
     ],
 )
 def test_an_invalid_argument_is_refused_with_its_value_and_the_allowed_range(make, message):
     with pytest.raises(ClippingError) as caught:
         make()
     assert str(caught.value) == message
-
-
-def test_a_schedule_of_a_chain_is_refused():
-    with pytest.raises(ClippingError, match="must have a threshold called value"):
-        Scheduled(Chain(Norm(1.0)))
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,11 @@ def test_a_full_history_drops_the_oldest_norm():
     assert clipped_norms(Auto(25.0, history=8), NORMS) == pytest.approx(expected)
 
 
-def test_the_first_gradient_is_not_clipped():
-    assert clipped_norms(Auto(10.0), [1e6]) == [1e6]
-
-
-def test_a_percentile_scheduled_above_100_is_treated_as_100():
-    assert clipped_norms(Scheduled(Auto(50.0), start=1.0, end=5.0, steps=10), NORMS)[20:] == pytest.approx(NORMS[20:])
+def test_a_scheduled_percentile_rises_to_at_most_100():
+    clipper = Scheduled(Auto(20.0), start=1.0, end=6.0, steps=10)
+    percentiles = [min(20.0 + 10.0 * step, 100.0) for step in range(len(NORMS))]
+    expected = [min(norm, np.percentile(NORMS[: i + 1], percentiles[i])) for i, norm in enumerate(NORMS)]
+    assert clipped_norms(clipper, NORMS) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("xp", "as_array"), [(torch, torch.from_numpy), (np, np.asarray)])

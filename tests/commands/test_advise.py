@@ -1,4 +1,4 @@
-"""The command ``advise`` on real runs and logs."""
+"""``advise`` suggests settings for real runs and logs, probes explosions and confirms its advice."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""The same multirun with each launcher, tracked by one MLflow server."""
+"""Each launcher trains the same runs, under one parent run on one MLflow server."""
 
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -12,7 +11,6 @@ from gradclip import keys
 from gradclip.program import install_command
 from gradclip.scores import MSE
 from tests.conftest import Command
-from tests.support.mlflow_server import serve
 
 JOBS = ("-m", "tracking=server", "trainer=debug", "clip=norm", "figures=false", "log_model=false")
 LAUNCHERS = {
@@ -38,12 +36,6 @@ LAUNCHERS = {
         ),
     ),
 }
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(tmp_path_factory.mktemp("server")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Runs on a table whose file has changed, which are neither skipped nor resumed."""
+"""A run on a table whose file has changed is neither skipped nor resumed."""
 
 import hashlib
 import time

@@ -1,4 +1,4 @@
-"""The command ``compare``, and the comparison at the end of a multirun."""
+"""``compare``, and the end of a multirun, compare runs by filter, parent or ids and store the comparison."""
 
 import re
 import subprocess

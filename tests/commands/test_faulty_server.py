@@ -1,7 +1,6 @@
 """Runs tracked by a server that returns errors, loses responses, hangs or dies: they equal undisturbed runs."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ from gradclip.tracking.run import TrackedRun, complete_together
 from gradclip.tracking.spool import REFUSED_FILE
 from tests.conftest import Command, sync
 from tests.support.faulty_server import faulty
-from tests.support.mlflow_server import serve
 
 FAULTS = ("pass", "pass", "error", "pass", "pass", "lose", "pass", "pass", "pass", "pass", "hang")
 # Each fault comes twice, because MLflow itself retries once. Reads, at the end, have no other retry: no faults there.
@@ -24,12 +22,6 @@ WHILE_WRITING = (*["pass"] * 4, *TWICE, *TWICE, *["pass"] * 500)
 SHORT_TIMEOUT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "0"}  # a hang lasts 2 s
 RUN = ("trainer=debug", "clip=norm", "figures=false", "tracking=server")
 STACKED = (*RUN, "-m", "hydra/launcher=vectorized", "seed=0,1")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(tmp_path_factory.mktemp("server")) as address:
-        yield address
 
 
 @pytest.fixture(scope="module")

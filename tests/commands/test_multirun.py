@@ -1,4 +1,4 @@
-"""Multiruns: the table, the exit code, the parent run."""
+"""A multirun survives jobs that fail or diverge, and its exit code says whether one failed."""
 
 import pytest
 

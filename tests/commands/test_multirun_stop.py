@@ -1,4 +1,4 @@
-"""Multiruns that are stopped and continued."""
+"""A stopped multirun is closed, and the same command trains only the missing jobs."""
 
 import re
 import signal

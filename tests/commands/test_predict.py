@@ -1,4 +1,4 @@
-"""The command ``predict`` with the model that training stored."""
+"""``predict`` reads the model that training stored and predicts new rows."""
 
 import re
 from pathlib import Path

@@ -15,40 +15,34 @@ QUICK = [
 HEAVY = {"torch", "pytorch_lightning", "mlflow", "sklearn", "matplotlib", "pandas", "numpy", "scipy"}
 
 
+def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in the project's folder, with only the given environment variables."""
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=False, env=environment)
+
+
 @pytest.mark.parametrize(("script", "arguments"), QUICK)
 def test_quick_answers_load_nothing_heavy(script: str, arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", f"src/{script}.py", *arguments.split()],
-        cwd=ROOT, capture_output=True, text=True, check=False, env={"COMP_LINE": "train.py clip=", "COMP_POINT": "14"},
-    )  # fmt: skip
+    completion = {"COMP_LINE": "train.py clip=", "COMP_POINT": "14"}
+    done = python("-X", "importtime", f"src/{script}.py", *arguments.split(), **completion)
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
     assert "yaml" in imported
     assert not imported & HEAVY
 
 
 def test_help_shows_every_setting_of_the_chosen_options_with_its_meaning() -> None:
-    done = subprocess.run(
-        [sys.executable, "src/train.py", "--help", "clip=value", "trainer=debug"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    done = python("src/train.py", "--help", "clip=value", "trainer=debug")
     assert " * value  " in done.stdout
     assert "   clip.value=5.0    " in done.stdout
     assert "   trainer.max_epochs=3    " in done.stdout
 
 
 def test_full_error_shows_the_traceback() -> None:
-    done = subprocess.run(
-        [sys.executable, "src/train.py", "clip=norm", "clip.value=-1"],
-        cwd=ROOT, capture_output=True, text=True, check=False, env={"HYDRA_FULL_ERROR": "1"},
-    )  # fmt: skip
+    done = python("src/train.py", "clip=norm", "clip.value=-1", HYDRA_FULL_ERROR="1")
     assert done.returncode != 0
     assert "Traceback" in done.stderr
 
 
 def test_texts_are_utf8_in_every_locale() -> None:
-    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}  # ASCII
-    done = subprocess.run(
-        [sys.executable, "src/train.py", "--help", "model=rnn"],
-        cwd=ROOT, capture_output=True, check=True, env=locale, encoding="utf-8",
-    )  # fmt: skip
+    done = python("src/train.py", "--help", "model=rnn", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")  # ASCII
     assert "N(0, 0.01²)" in done.stdout

@@ -1,4 +1,4 @@
-"""A real search on the tutorial problem, and invalid settings of a search."""
+"""A real search survives divergence, drops bad trials and can be repeated; invalid settings write nothing."""
 
 import re
 import shlex

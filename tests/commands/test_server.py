@@ -1,21 +1,11 @@
-"""Training tracked by a real local MLflow server."""
-
-from collections.abc import Iterator
+"""A run on a real MLflow server has its points, files and model, and can be compared."""
 
 import mlflow
-import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
 from gradclip.tracking.records import model_name
 from tests.conftest import Command
-from tests.support.mlflow_server import serve
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(tmp_path_factory.mktemp("server")) as address:
-        yield address
 
 
 def test_a_run_on_a_server_has_its_points_files_and_model(train: Command, server: str) -> None:

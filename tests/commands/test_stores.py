@@ -1,4 +1,4 @@
-"""Stores and folders that cannot be written: read-only, full, deleted, or of a newer MLflow."""
+"""A read-only, full or deleted store, or one of a newer MLflow, ends a command in one line and loses nothing."""
 
 import os
 import sqlite3

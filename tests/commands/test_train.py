@@ -1,4 +1,4 @@
-"""The command ``train`` in real processes, with a real SQLite store."""
+"""``train`` stores every setting, step, figure and model of a run, and the same seed repeats the numbers."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""Separation of runs on different data or with different scores."""
+"""Runs on different data, or with different scores, are never ranked together."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Suggestions if the best group is at the edge of the values tried."""
+"""If the best group is at the edge of the values tried, a command tries the next ones."""
 
 import shlex
 from dataclasses import replace

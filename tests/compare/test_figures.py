@@ -1,4 +1,4 @@
-"""Choice of the figures of a comparison, and their data."""
+"""The figures of a comparison show every group, in one colour, and only what the runs support."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Groups of runs and their labels."""
+"""Runs that differ only in seed and store are one group, of which the newest run of each seed counts."""
 
 import pytest
 

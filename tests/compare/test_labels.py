@@ -1,4 +1,4 @@
-"""Labels of groups."""
+"""The label of a group is short and names what distinguishes it."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Choice of the metric, and of the rows on which it is measured."""
+"""The metric of the validation rows is compared if there is one, and a choice on test rows is reported."""
 
 from math import inf, nan
 

@@ -1,4 +1,4 @@
-"""Tables and sentences of a comparison."""
+"""Tables and sentences of a comparison say what its tests show and leave out what they cannot."""
 
 from math import inf, nan
 

@@ -78,7 +78,7 @@ def test_the_p_value_is_exact_for_few_runs_even_with_ties() -> None:
     assert statistics.difference_p_value(np.array([INF] * 3), np.array([INF] * 3)) == 1
 
 
-def test_holm_adjustment_by_hand() -> None:
+def test_the_holm_adjustment_equals_that_by_hand() -> None:
     assert statistics.holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert statistics.holm([]) == []
 

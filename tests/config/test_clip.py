@@ -1,4 +1,4 @@
-"""Settings of the clipping methods, which are derived from the clippers."""
+"""The settings of clipping methods are derived from the clippers, and both accept the same numbers."""
 
 import pickle
 import subprocess
@@ -62,7 +62,7 @@ def test_a_methods_settings_are_the_fields_of_its_clipper_and_a_parameter_patter
         ("activation", {}, "activation=10.0", {}),
     ],
 )
-def test_label_and_thresholds(method, changed, label, thresholds):
+def test_the_label_and_the_fixed_limits_follow_the_settings(method, changed, label, thresholds):
     assert settings(method, **changed).label == label
     assert settings(method, **changed).thresholds == thresholds
 

@@ -1,4 +1,4 @@
-"""Configs composed from overrides, and overrides that reproduce a config."""
+"""Overrides reproduce a config, and a stored config is read back unchanged or refused."""
 
 import pytest
 

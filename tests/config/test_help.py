@@ -1,4 +1,4 @@
-"""The text of ``--help``."""
+"""``--help`` describes every option and every setting of the chosen options."""
 
 import pytest
 import yaml

@@ -1,4 +1,4 @@
-"""Identity of runs: fingerprints of settings and digests of tables."""
+"""A fingerprint identifies the settings of a run, and a digest the content of its table."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Names of runs, made from their overrides."""
+"""The name of a run lists the settings that differ from the defaults."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Passwords in the address of a store, which are moved into the environment or refused."""
+"""A password in the address of a store is moved into the environment, or refused."""
 
 from base64 import b64encode
 from http.server import BaseHTTPRequestHandler, HTTPServer

@@ -1,4 +1,4 @@
-"""Validation of settings: defaults, allowed values and error messages."""
+"""The defaults of every option are valid; an error names the setting, its value and what is allowed."""
 
 from pathlib import Path
 

@@ -14,17 +14,10 @@ from gradclip.scores import ACCURACY
 KINDS = ["a", "b", "a", "a", "b", "a", "a", "c"]
 
 
-def classes(kinds=KINDS, train=6):
-    target, rows = pd.Series(kinds, name="kind", dtype=object), np.arange(len(kinds))
-    features = pd.DataFrame({"size": rows * 1.0})
-    return Table(
-        "made",
-        "here",
-        features,
-        target,
-        {"train": rows[:train], "test": rows[train:]},
-        labels_of(target.iloc[:train]),
-    )
+def classes():
+    target, rows = pd.Series(KINDS, name="kind", dtype=object), np.arange(len(KINDS))
+    features, splits = pd.DataFrame({"size": rows * 1.0}), {"train": rows[:6], "test": rows[6:]}
+    return Table("made", "here", features, target, splits, labels_of(target.iloc[:6]))
 
 
 @pytest.mark.parametrize(

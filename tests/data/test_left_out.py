@@ -1,4 +1,4 @@
-"""Columns and rows that are left out of a table: which, and what the notes say."""
+"""Columns and rows that cannot be inputs are left out of a table, and a note says which."""
 
 import numpy as np
 import pandas as pd

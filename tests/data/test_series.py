@@ -249,5 +249,4 @@ def test_series_that_are_not_suitable_for_training_are_refused(write, case):
 
 
 def test_the_rows_of_a_split_hold_the_target_once(write):
-    for frame in make(write).frames().values():
-        assert [*frame.columns].count("y") == 1
+    assert [[*frame.columns].count("y") for frame in make(write).frames().values()] == [1, 1]

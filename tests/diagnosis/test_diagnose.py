@@ -1,4 +1,4 @@
-"""Tests that each finding is made for a log that shows it, and not for a near miss."""
+"""Each finding is made for a log that shows it, and not for a near miss."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Tests of reading the logs of other programs, and of refusing files that are not logs."""
+"""Logs of other programs are read, and files that are not logs are refused."""
 
 import json
 import os

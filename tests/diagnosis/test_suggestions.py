@@ -1,4 +1,4 @@
-"""Tests of the suggestions for known evidence; each suggestion must be a valid command."""
+"""Known evidence gives the expected suggestions, and each is a valid command."""
 
 from dataclasses import replace
 from typing import Literal

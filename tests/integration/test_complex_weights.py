@@ -89,7 +89,7 @@ def test_a_unit_of_complex_weights_is_limited_by_its_own_norm():
     torch.testing.assert_close(clipped.norm(dim=1), weight.norm(dim=1) * 0.1)
 
 
-def test_every_method_clips_complex_gradients_in_a_callback(lightning):
+def test_a_callback_of_every_method_keeps_complex_weights_finite(lightning):
     for name in METHODS:
         module = make(lightning, Complex)
         fit(lightning, module, ClipGradients(make_clipper(name)), limit_train_batches=2)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from gradclip import ClipGradients, GradientMonitor, Norm
+from tests.support.optimizers import Clearing, Overwriting
 from tests.support.small_trainings import Training, fit, make, weights
 
 
@@ -32,26 +33,6 @@ class WithoutRate(torch.optim.Optimizer):
         loss = closure and torch.enable_grad()(closure)()
         for parameter in self.param_groups[0]["params"]:
             parameter.sub_(parameter.grad, alpha=self.rate)
-        return loss
-
-
-class Overwriting(torch.optim.SGD):
-    """An optimizer that computes its updates in the memory of the gradients."""
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        loss = closure and torch.enable_grad()(closure)()
-        for parameter in self.param_groups[0]["params"]:
-            parameter.add_(parameter.grad.mul_(-self.param_groups[0]["lr"]))
-        return loss
-
-
-class Clearing(torch.optim.SGD):
-    """An optimizer that clears the gradients in its own step."""
-
-    def step(self, closure=None):
-        loss = super().step(closure)
-        self.zero_grad()
         return loss
 
 

@@ -6,13 +6,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from pytorch_lightning.loggers.logger import Logger
 from torch import nn
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from gradclip import ClipGradients, GradientMonitor, Norm, ParameterEMA
 from gradclip.errors import TrainerError
 from tests.support.small_trainings import Training, batches, fit, make, weights
+from tests.support.trainers import Points
 
 LIMIT = 0.1
 
@@ -106,24 +106,10 @@ def test_the_report_is_about_the_optimizer_that_exploded(lightning):
     assert trainer.global_step < 24
 
 
-class Points(Logger):
-    name, version = "points", 0
-
-    def __init__(self):
-        super().__init__()
-        self.points = {}
-
-    def log_metrics(self, metrics, step=None):
-        for key, value in metrics.items():
-            self.points.setdefault(key, {})[step] = value
-
-    def log_hyperparams(self, *arguments, **settings):
-        pass
-
-
 def test_metrics_are_prefixed_with_the_name_of_the_optimizer(lightning):
     monitor, logger = GradientMonitor(), Points()
     fit(lightning, make(lightning, Adversaries), monitor, logger=logger, log_every_n_steps=1)
+    assert monitor.records.keys() == {"Adam", "Adam-1"}
     for name, record in monitor.records.items():
         norms = logger.points[f"{name}/grad/norm"]
         assert norms == dict(zip(record.step.tolist(), record.norm.tolist(), strict=True))
@@ -140,6 +126,7 @@ def test_records_and_clipper_states_of_both_optimizers_are_resumed(lightning, tm
     fit(lightning, make(lightning, Adversaries), *callbacks()).save_checkpoint(tmp_path / "half.ckpt")
     fit(lightning, rest, *again, max_epochs=2, ckpt_path=tmp_path / "half.ckpt")
     assert all(map(torch.equal, weights(whole), weights(rest)))
+    assert once[0].records.keys() == {"Adam", "Adam-1"}
     for name, record in once[0].records.items():
         for column in record.columns():
             np.testing.assert_array_equal(getattr(again[0].records[name], column), getattr(record, column))
@@ -157,8 +144,8 @@ class Toggling(Adversaries):
 def test_networks_frozen_in_turn_are_recorded(lightning):
     monitor, module = GradientMonitor(), make(lightning, Toggling)
     fit(lightning, module, monitor)
-    for name, record in monitor.records.items():
-        np.testing.assert_allclose(record.norm, module.norms[name], rtol=1e-5)
+    for name, norms in module.norms.items():
+        np.testing.assert_allclose(monitor.records[name].norm, norms, rtol=1e-5)
 
 
 class Alone(Adversaries):

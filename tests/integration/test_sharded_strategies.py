@@ -1,7 +1,6 @@
 """With Lightning's ModelParallelStrategy, two processes give the record and the weights of one process."""
 
 import os
-import socket
 from concurrent.futures import ProcessPoolExecutor
 from importlib import import_module
 
@@ -11,6 +10,7 @@ from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, TensorDataset
 
 from gradclip import Adaptive, Chain, ClipGradients, GradientMonitor, Norm
+from tests.support.mlflow_server import free_port
 from tests.support.small_trainings import Training, batches, fit, make
 from tests.support.torch_version import NEEDS_FSDP_ON_CPU
 from tests.support.warm_process import FORKS
@@ -47,9 +47,7 @@ def work(rank, package, port):
 
 @NEEDS_FSDP_ON_CPU
 def test_two_processes_give_the_record_and_weights_of_one(lightning):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     with ProcessPoolExecutor(PROCESSES, mp_context=FORKS) as pool:
         futures = [pool.submit(work, rank, lightning.__name__, port) for rank in range(PROCESSES)]
         by_rank = [future.result() for future in futures]

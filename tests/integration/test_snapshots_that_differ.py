@@ -1,4 +1,4 @@
-"""Hidden states of sequences and layers that differ from batch to batch."""
+"""Hidden states of sequences and layers that differ from batch to batch are recorded at their time steps."""
 
 import numpy as np
 import pytest

@@ -15,6 +15,7 @@ from gradclip import (
     Skip,
     ZScore,
 )
+from tests.support.clipping import Shrinking
 from tests.support.small_trainings import Training, fit, make, weights
 
 
@@ -33,6 +34,7 @@ CLIPPERS = [
     Auto(),
     Skip(0.1),
     Scheduled(ParameterEMA(warmup=2), end=0.1, steps=5),
+    Shrinking(),
 ]
 
 

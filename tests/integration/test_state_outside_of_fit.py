@@ -1,4 +1,4 @@
-"""Callbacks outside a normal fit: checkpoints saved before it, and Lightning's tuners."""
+"""Checkpoints saved before training, and Lightning's tuners, leave the record whole."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""The parameters that an optimizer holds."""
+"""The parameters of an optimizer are read again if another optimizer groups them differently."""
 
 import torch
 from torch import nn

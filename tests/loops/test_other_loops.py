@@ -1,4 +1,4 @@
-"""A watch in the training loops of Accelerate, Fabric and Transformers."""
+"""A watch in the loops of Accelerate, Fabric and Transformers clips as those loops do by hand."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Plain torch loops with a watch, compared with the same loops that clip by hand."""
+"""A plain torch loop with a watch equals the same loop that clips by hand."""
 
 import io
 from functools import partial
@@ -11,6 +11,7 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
 
 import gradclip
 from gradclip.errors import TrainerError
+from tests.support.optimizers import Clearing, Overwriting
 
 STEPS = 6
 LIMIT = 0.5
@@ -524,24 +525,6 @@ def test_an_optimizer_inside_a_wrapper_is_watched(attribute):
     with gradclip.watch(model, Wrapper(optimizer)) as watch:
         train(model, optimizer, batches(2))
     assert watch.record.step.tolist() == [1, 2]
-
-
-class Clearing(torch.optim.SGD):
-    """An optimizer that clears the gradients in its own step."""
-
-    def step(self, closure=None):
-        loss = super().step(closure)
-        self.zero_grad()
-        return loss
-
-
-class Overwriting(torch.optim.SGD):
-    """An optimizer that computes its updates in the memory of the gradients."""
-
-    @torch.no_grad()
-    def step(self, closure=None):
-        for parameter in self.param_groups[0]["params"]:
-            parameter.add_(parameter.grad.mul_(-self.param_groups[0]["lr"]))
 
 
 @pytest.mark.parametrize("size", [4, 300])

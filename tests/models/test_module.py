@@ -24,16 +24,9 @@ from gradclip.data.sources import diabetes, regression
 from gradclip.errors import ModelError
 from gradclip.models.optimization import build_loss, optimizer_factory, schedule_factory
 from gradclip.scores import MSE
+from tests.support.trainers import SILENT
 
 EPOCHS = 3
-QUIET = {
-    "logger": False,
-    "enable_checkpointing": False,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "accelerator": "cpu",
-    "num_sanity_val_steps": 0,
-}
 
 
 class StepWeights(Callback):
@@ -57,7 +50,7 @@ def make_network(seed=0, in_features=20):
 def train_with_lightning(network, data, lr=0.01, **trainer_arguments):
     callbacks = [*trainer_arguments.pop("callbacks", []), StepWeights()]
     module = Regressor(network, optimizer=optimizer_factory("sgd", lr=lr, momentum=0.9))
-    Trainer(**QUIET, **{"max_epochs": EPOCHS, "callbacks": callbacks} | trainer_arguments).fit(module, data)
+    Trainer(**SILENT, **{"max_epochs": EPOCHS, "callbacks": callbacks} | trainer_arguments).fit(module, data)
     return module, callbacks[-1].weights
 
 
@@ -68,7 +61,7 @@ def clip_with_torch(method, parameters):
         nn.utils.clip_grad_value_(parameters, 0.2 if method == "norm_value" else 5.0)
 
 
-def train_with_torch(network, data, method, accumulated=1, lr=0.01, epochs=EPOCHS):
+def train_with_torch(network, data, method, accumulated=1, lr=0.01):
     """Train in a plain loop; return the weights after each step and both errors after each epoch."""
     parameters = list(network.parameters())
     kind = parameters[0].dtype
@@ -76,7 +69,7 @@ def train_with_torch(network, data, method, accumulated=1, lr=0.01, epochs=EPOCH
     velocities = [torch.zeros_like(parameter) for parameter in parameters]
     weights, errors = [], []
     batches = data.train_dataloader().sampler
-    for epoch in range(epochs):
+    for epoch in range(EPOCHS):
         batches.set_epoch(epoch)
         for number, rows in enumerate(batches, start=1):
             loss = (network(inputs[rows]) - target[rows]).square().mean() / accumulated
@@ -149,7 +142,7 @@ def test_mean_squared_errors_equal_numpys_in_target_units():
     data = TabularData(table, scale_inputs="standard", scale_target="standard")
     network = make_network(in_features=10)
     module = Regressor(network, target_scale=data.scaling.target_scale, splits=data.splits)
-    Trainer(**QUIET, max_epochs=2).fit(module, data)
+    Trainer(**SILENT, max_epochs=2).fit(module, data)
     for key, rows in zip(("mse/train", "mse/validation", "mse/test"), table.rows.values(), strict=True):
         inputs = data.scaling.scale_inputs(table.features.iloc[rows])
         with torch.no_grad():
@@ -173,7 +166,7 @@ def test_a_schedule_changes_the_rate_at_every_step():
         optimizer=optimizer_factory("sgd", lr=1e-5),
         schedule=schedule_factory("warmup_cosine", warmup_fraction=0.25, final_fraction=0.0),
     )
-    Trainer(**QUIET, max_epochs=2, callbacks=[rates]).fit(module, TabularData(regression(), batch_size=125))
+    Trainer(**SILENT, max_epochs=2, callbacks=[rates]).fit(module, TabularData(regression(), batch_size=125))
     warmup, fall = [1 / 3, 2 / 3], [(1 + np.cos(np.pi * step / 6)) / 2 for step in range(6)]
     assert rates.rates == pytest.approx(1e-5 * np.array([*warmup, *fall]))  # 8 steps in all
 
@@ -199,7 +192,7 @@ def test_accuracy_is_the_fraction_of_correct_predictions_over_all_steps():
     data = SequenceData("copy", length=5, batch_size=10, steps_per_epoch=3, **sizes)
     torch.manual_seed(0)
     module = Classifier(RNN(10, 9, every_step=True), splits=data.splits)
-    Trainer(**QUIET, max_epochs=2).fit(module, data)
+    Trainer(**SILENT, max_epochs=2).fit(module, data)
     for key, loader in zip(module.curves, data.val_dataloader(), strict=True):
         if hasattr(loader.sampler, "set_epoch"):
             loader.sampler.set_epoch(1)
@@ -215,7 +208,7 @@ def test_accuracy_of_outputs_that_are_nan_is_nan():
     network = RNN(6, 4)
     nn.init.constant_(network.output.bias, float("nan"))
     module = Classifier(network)
-    Trainer(**QUIET, max_epochs=1).fit(module, data)
+    Trainer(**SILENT, max_epochs=1).fit(module, data)
     assert np.isnan([curve[-1] for curve in module.curves.values()]).all()
 
 

@@ -40,8 +40,8 @@ def test_a_special_element_affects_only_the_norm_of_its_own_tensor(index, value)
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_change_norms_equal_the_norms_of_the_differences(dtype):
-    before, after = ([tensor.to(dtype) for tensor in tensors_of(*sizes)] for sizes in (SIZES, SIZES))
-    after = [tensor * 1.5 for tensor in after]
+    before = [tensor.to(dtype) for tensor in tensors_of(*SIZES)]
+    after = [1.5 * tensor for tensor in before]
     expected = reference([new - old for new, old in zip(after, before, strict=True)])
     torch.testing.assert_close(change_norms(after, before), expected, rtol=3e-5, atol=0)
 

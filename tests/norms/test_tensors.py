@@ -114,7 +114,7 @@ def test_a_small_tensor_beside_a_huge_one_keeps_its_norm():
         ([[1e-45, 0.0]], 1e-45),  # the smallest float32 number above zero
     ],
 )
-def test_special_values(values, expected):
+def test_norms_of_special_elements(values, expected):
     norm = global_norm([torch.tensor(value) for value in values])
     assert norm.item() == pytest.approx(expected, nan_ok=True)
 
@@ -153,7 +153,7 @@ def test_the_largest_element_of_many_small_tensors_and_a_large_one_is_found(valu
 
 
 @pytest.mark.parametrize(("largest", "scale"), [(0.0, 1.0), (np.inf, 1.0), (np.nan, 1.0), (3e38, 3e38), (1e-45, 1e-45)])
-def test_safe_scale(largest, scale):
+def test_the_safe_scale_is_the_largest_element_or_one_if_that_is_zero_or_not_finite(largest, scale):
     assert safe_scale(torch.tensor(largest)).item() == pytest.approx(scale)
 
 
@@ -181,11 +181,11 @@ def test_norms_inside_vmap_equal_norms_outside_vmap(dtype, scale):
     torch.testing.assert_close(stacked, tensor_norms(tensors).expand(2, -1), rtol=1e-5, atol=0)
 
 
-@pytest.mark.parametrize(("bad", "norm"), [(torch.nan, np.nan), (torch.inf, np.inf)])
-def test_a_non_finite_element_of_a_large_tensor_makes_its_norm_non_finite(bad, norm):
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_a_non_finite_element_of_a_large_tensor_makes_its_norm_non_finite(bad):
     tensor = torch.ones(LARGE)
     tensor[7] = bad
-    assert global_norm([tensor]).item() == pytest.approx(norm, nan_ok=True)
+    np.testing.assert_equal(global_norm([tensor]).item(), bad)
 
 
 ROWS = np.array([[3.0, 4.0, 12.0], [3e200, 4e200, 0.0], [3e-200, 4e-200, 0.0], [0.0, 0.0, 0.0], [1.0, 0.0, np.inf]])
@@ -223,10 +223,3 @@ def test_units_are_slices_of_the_first_dimension_or_whole_vectors(shape, units):
     torch.testing.assert_close(norms.double(), rows.norm(dim=1), rtol=1e-6, atol=0)
     (of_tensor,) = split_units(norms, [tensor])
     assert of_tensor.shape == units
-
-
-def test_the_norms_of_a_row_do_not_depend_on_the_other_rows() -> None:
-    rows = np.random.default_rng(0).standard_normal((50, 40))
-    rows[7], rows[8], rows[9, 3], rows[10] = 0.0, 1e200, np.nan, 1e-200
-    alone = np.vstack([row_part_norms(row[None], [0, 20, 23]) for row in rows])
-    np.testing.assert_array_equal(row_part_norms(rows, [0, 20, 23]), alone)

@@ -1,4 +1,4 @@
-"""Properties of every figure."""
+"""Every figure has a title, labels and a legend, none of which overlap."""
 
 from itertools import pairwise
 

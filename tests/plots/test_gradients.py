@@ -1,4 +1,4 @@
-"""Figures of gradients over steps and of their distribution."""
+"""Figures of gradients have scales that fit the norms, and mark the thresholds that clip them."""
 
 import numpy as np
 import pytest

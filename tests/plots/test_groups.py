@@ -1,4 +1,4 @@
-"""Figures that compare groups of runs."""
+"""Figures that compare groups show every run in the colour of its group, also those that diverged."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Heat maps."""
+"""Heat maps have a common colour scale, and own colours for zero and non-finite norms."""
 
 import numpy as np
 import pytest

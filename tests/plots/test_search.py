@@ -1,4 +1,4 @@
-"""The figure of a search."""
+"""The figure of a search has a panel for each setting, and a colour for each number of seeds."""
 
 from tests.plots.figures import SETTINGS, axes_of, labels
 

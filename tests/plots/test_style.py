@@ -1,4 +1,4 @@
-"""Saving of figures, and the style of series."""
+"""Figures are saved in the requested format, and no two series look alike."""
 
 import pytest
 from matplotlib.image import imread

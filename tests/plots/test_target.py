@@ -1,4 +1,4 @@
-"""Figures of the target and of predictions."""
+"""Figures of predictions show each prediction or class, with names that do not overlap."""
 
 from tests.plots.figures import STEADY, axes_of
 

@@ -1,4 +1,4 @@
-"""Figures of scores by threshold and by two settings."""
+"""Figures of scores by threshold, or by two settings, show every run and label what diverged."""
 
 from gradclip.plots.style import series_style
 from gradclip.plots.thresholds import line_marker, line_style

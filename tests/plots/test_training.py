@@ -1,4 +1,4 @@
-"""Learning curves."""
+"""Learning curves show the given values, end at the last finite one and mark a divergence."""
 
 import numpy as np
 import pytest

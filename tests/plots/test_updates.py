@@ -1,4 +1,4 @@
-"""Figure of update-to-weight ratios."""
+"""The figure of update ratios smooths them, and leaves out what was not measured."""
 
 import numpy as np
 

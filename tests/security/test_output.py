@@ -8,7 +8,6 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from gradclip import keys
 from gradclip.cli.compare import print_comparison
 from gradclip.cli.entry import errors_in_one_line
 from gradclip.compare.comparison import compare
@@ -20,7 +19,7 @@ from tests.support.stores import make_store, write_run
 HOSTILE = (
     *("\x1b]0;title\x07\x1b[2J", "two\nlines\r", "=HYPERLINK(0)", "+1+1", "-1+1", "@SUM(1)", "\t=1", "\uff1d1"),
     *("<img src=x onerror=alert(1)>", "[a](http://b)", "| # `*_~ $x$ |", "\u202eright\u2066", "a\u200bb", "\u061c"),
-    *(r"$\frac", "$$", "$", "{x}_", "[bold]rich[/bold]", "\ud800".encode("utf-8", "replace").decode(), "\u2028"),
+    *(r"$\frac", "$$", "$", "{x}_", "[bold]rich[/bold]", "\u2028"),
 )
 
 
@@ -37,11 +36,9 @@ def test_names_and_settings_of_hostile_runs_are_shown_literally(
     assert "[bold]" in printed
     markdown = (folder / "comparison.md").read_text()
     assert all(line.isprintable() for line in markdown.split("\n"))
-    assert not {"<img", "[a]", "`*", "$x$", "# `"} & {part for part in ("<img", "[a]", "`*", "$x$") if part in markdown}
+    assert not [part for part in ("<img", "[a]", "`*", "$x$") if part in markdown]
     rows = [line for line in markdown.splitlines() if line.startswith("| ")]
-    assert (
-        len({line.count("|") for line in rows if "delta" in line}) <= 2
-    )  # one number of columns for each of two tables
+    assert len({line.count("|") for line in rows}) == 2  # one number of columns for each of two tables
     for name in ("groups.csv", "pairs.csv"):
         with (folder / name).open(newline="") as file:
             cells = [cell for line in csv.reader(file) for cell in line]
@@ -99,5 +96,5 @@ def test_a_dollar_sign_in_a_figure_is_not_math_and_axis_labels_keep_their_powers
 
 def test_hostile_text_in_errors_is_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit), errors_in_one_line():
-        raise ConfigError(f"run: got \x1b[2J\u202e; still going on, on {keys.HOST}")
-    assert capsys.readouterr().err == "error: run: got \\x1b[2J\\u202e; still going on, on host\n"
+        raise ConfigError("run: got \x1b[2J\u202e; still going on")
+    assert capsys.readouterr().err == "error: run: got \\x1b[2J\\u202e; still going on\n"

@@ -1,7 +1,6 @@
 """A spool is sent only if a command of this user wrote it at its present location."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from gradclip import keys
 from gradclip.errors import TrackingError
 from gradclip.tracking.operations import Operations
 from gradclip.tracking.records import SPOOL_FILE, Call, Point, Store
+from gradclip.tracking.signature import is_signed, key_file, key_of, sign
 from gradclip.tracking.spool import VERSION, Spool, encode
 from tests.conftest import sync
 from tests.support.stores import make_store, write_run
@@ -121,22 +121,21 @@ def test_the_code_of_a_model_is_never_read_from_a_spool(tmp_path: Path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_the_key_is_readable_only_by_its_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from gradclip.tracking.signature import is_signed, key_file, sign
-
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+def test_a_signature_is_valid_for_its_text_and_folder_only(tmp_path: Path) -> None:
     signature = sign(tmp_path, "text")
-    assert key_file().stat().st_mode & 0o777 == 0o600
     assert is_signed(tmp_path, "text", signature)
     assert not is_signed(tmp_path, "other", signature)
     assert not is_signed(tmp_path / "elsewhere", "text", signature)
     assert not is_signed(tmp_path, "text", None)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "open"))
-    sign(tmp_path, "text")
-    os.chmod(key_file(), 0o644)
-    from gradclip.tracking import signature as module
 
-    module.key_of.cache_clear()
+
+def test_the_key_is_readable_only_by_its_user_and_otherwise_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    sign(tmp_path, "text")
+    assert key_file().stat().st_mode & 0o777 == 0o600
+    key_file().chmod(0o644)
+    key_of.cache_clear()
     with pytest.raises(TrackingError, match="must be 32 bytes that only you can read"):
         sign(tmp_path, "text")
-    module.key_of.cache_clear()

@@ -1,4 +1,4 @@
-"""Measurements of stacked replicas, compared with values computed by hand."""
+"""Measurements of stacked replicas equal values computed by hand."""
 
 from collections.abc import Sequence
 

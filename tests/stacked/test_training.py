@@ -1,4 +1,4 @@
-"""Contract of stacked training: each replica gives the results of an ordinary run with the same settings."""
+"""Each stacked replica gives the results of an ordinary run with the same settings."""
 
 import platform
 import subprocess

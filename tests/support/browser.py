@@ -89,11 +89,11 @@ class Browser:
 
 
 @contextmanager
-def open_browser(width: int = 1600, height: int = 1400) -> Iterator[Browser]:
+def open_browser() -> Iterator[Browser]:
     """Start the browser with MLflow's assistant closed."""
     options = webdriver.ChromeOptions()
     options.binary_location = str(CHROMIUM)
-    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", f"window-size={width},{height}"):
+    for argument in ("headless=new", "no-sandbox", "disable-dev-shm-usage", "window-size=1600,1400"):
         options.add_argument(f"--{argument}")
     driver = webdriver.Chrome(options, Service(DRIVER))
     quiet = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"

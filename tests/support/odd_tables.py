@@ -50,9 +50,9 @@ def plain(row: int) -> str:
     return f"{size(row)},{CITIES[row % 3]},{3 * size(row) + row % 2}"
 
 
-def with_cell(cell: Callable[[int], object], count: int = len(ROWS), price: Callable[[int], object] = size) -> bytes:
+def with_cell(cell: Callable[[int], object], count: int = len(ROWS)) -> bytes:
     """Return a CSV file with the given cells in a column ``age``."""
-    return lines("size,age,price", lambda row: f"{size(row)},{cell(row)},{price(row)}", count)
+    return lines("size,age,price", lambda row: f"{size(row)},{cell(row)},{size(row)}", count)
 
 
 def of_target(price: Callable[[int], object], **settings: Any) -> OddTable:

@@ -39,7 +39,7 @@ def batches(count=8, size=2):
 def fit(lightning, module, *callbacks, data=None, ckpt_path=None, **settings):
     """Train for one epoch of eight batches and return the Trainer."""
     trainer = lightning.Trainer(**ONE_EPOCH | settings, callbacks=list(callbacks))
-    trainer.fit(module, data or batches(), ckpt_path=ckpt_path)
+    trainer.fit(module, data or batches(), ckpt_path=ckpt_path, weights_only=True)
     return trainer
 
 

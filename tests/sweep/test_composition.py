@@ -1,4 +1,4 @@
-"""The quick loader of configs, compared with Hydra's loader."""
+"""The quick loader composes the same configs as Hydra's loader."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

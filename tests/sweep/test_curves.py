@@ -1,4 +1,4 @@
-"""Curves of a synthetic record, compared with values worked out by hand."""
+"""Curves of a synthetic record equal those worked out by hand."""
 
 import numpy as np
 import pytest

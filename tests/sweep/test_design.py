@@ -1,4 +1,4 @@
-"""The design of a multirun, and what its comparison can detect."""
+"""A multirun says before it begins what its comparison can detect."""
 
 from collections.abc import Callable
 from pathlib import Path

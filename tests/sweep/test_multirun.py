@@ -1,4 +1,4 @@
-"""The settings and the folder of a multirun."""
+"""A multirun may be repeated in its folder; another multirun, or a damaged folder, is refused."""
 
 from pathlib import Path
 

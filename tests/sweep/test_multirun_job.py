@@ -1,4 +1,4 @@
-"""Messages of a job about its multirun: progress, and a hint to stack jobs."""
+"""A job of a multirun reports its progress, and hints at stacking."""
 
 import os
 import signal

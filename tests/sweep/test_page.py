@@ -1,4 +1,4 @@
-"""The page of a multirun in MLflow."""
+"""The page of a multirun in MLflow names its best settings, with all names escaped."""
 
 import html
 from math import isfinite

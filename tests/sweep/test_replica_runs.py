@@ -1,4 +1,4 @@
-"""Runs of stacked replicas."""
+"""An error while a stacked run is stored fails that run, not those stored before it."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""The report at the end of a multirun: its tables, and the comparison of its runs."""
+"""The end of a multirun counts and compares all its runs, including those finished earlier."""
 
 from dataclasses import replace
 from pathlib import Path

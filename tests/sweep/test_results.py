@@ -1,4 +1,4 @@
-"""Results of jobs, including files that cannot be written or are damaged."""
+"""A result that cannot be written, or is damaged, is named in one line."""
 
 import errno
 import json

@@ -1,4 +1,4 @@
-"""Which jobs are stacked together."""
+"""Jobs that differ only in numbers are stacked; a refusal names its reason."""
 
 from pathlib import Path
 

@@ -23,19 +23,23 @@ def measured(change, effect):
     return recorder.flush().norms_clipped[0], norms
 
 
-def multiply(parameters, factor=0.3):
-    for parameter in parameters:
-        parameter.grad.mul_(factor)
+def multiply(factor):
+    return lambda gradient: gradient.mul_(factor)
 
 
-def decay(parameters):
-    for parameter in parameters:
-        parameter.grad.add_(1.0)
+def for_each(*changes):
+    """Return a function that applies changes to the gradient of each parameter."""
+
+    def apply(parameters):
+        for parameter in parameters:
+            for change in changes:
+                change(parameter.grad)
+
+    return apply
 
 
-def decay_uncounted(parameters):
-    for parameter in parameters:
-        parameter.grad.data.add_(1.0)
+def decay(gradient):
+    gradient.add_(1.0)
 
 
 def replace(parameters):
@@ -48,21 +52,21 @@ def set_to_none(parameters):
         parameter.grad = None
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        list,
-        multiply,
-        lambda parameters: multiply(parameters, 1.0),
-        lambda parameters: multiply(parameters, 0.0),
-        lambda parameters: multiply(parameters, torch.nan),
-        lambda parameters: [multiply(parameters), decay(parameters)],
-        lambda parameters: [multiply(parameters), decay_uncounted(parameters)],
-        lambda parameters: decay(parameters[:1]),
-        replace,
-        set_to_none,
-    ],
-)
+CHANGES = {
+    "unchanged": for_each(),
+    "multiplied": for_each(multiply(0.3)),
+    "multiplied by 1": for_each(multiply(1.0)),
+    "multiplied by 0": for_each(multiply(0.0)),
+    "multiplied by NaN": for_each(multiply(torch.nan)),
+    "multiplied and decayed": for_each(multiply(0.3), decay),
+    "decayed without a trace": for_each(multiply(0.3), lambda gradient: decay(gradient.data)),  # .data is not counted
+    "one gradient decayed": lambda parameters: decay(parameters[0].grad),
+    "replaced": replace,
+    "set to None": set_to_none,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 @pytest.mark.parametrize("effect", list(Effect))
 def test_recorded_norms_after_clipping_are_right_for_any_change_of_the_gradients(change, effect):
     found, expected = measured(change, effect)

@@ -1,4 +1,4 @@
-"""Locks of runs: held by one process, and asked about by others."""
+"""The lock of a run is held by one process, and others can ask whether it is held."""
 
 import fcntl
 import time

@@ -1,4 +1,4 @@
-"""A tracked run in the training process."""
+"""A new run in a folder removes an earlier run's checkpoint, and is refused if writes are unsent."""
 
 from pathlib import Path
 

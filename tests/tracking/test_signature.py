@@ -1,4 +1,4 @@
-"""Signing the files of a run without a folder for the key."""
+"""Without a folder for the key, or on a full disk, no file is signed and one line says why."""
 
 import errno
 from pathlib import Path

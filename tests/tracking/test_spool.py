@@ -1,4 +1,4 @@
-"""Format of the spool: encoded writes are decoded unchanged."""
+"""Writes are decoded from the spool as they were encoded."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The data sets that a run stores, and the files that it leaves in its folder."""
+"""Each split of a run is stored as a data set; only files of an earlier run are removed from the folder."""
 
 from gradclip.data.sequences import SequenceData
 from gradclip.data.sources import diabetes

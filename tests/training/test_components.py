@@ -1,4 +1,4 @@
-"""The callback that ends a solved training run, the largest layers, and the warnings that training silences."""
+"""Early stopping monitors the rows that choose; layers too large for memory are refused before they are built."""
 
 import runpy
 import warnings

@@ -1,4 +1,4 @@
-"""Tests of the examples that a run reads and of the notes about them."""
+"""The examples of a run come from a file that does not change, and test rows that choose are noted."""
 
 from pathlib import Path
 

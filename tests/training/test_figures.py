@@ -1,4 +1,4 @@
-"""Tests of the figures of a run and of the predictions in them."""
+"""The figures of a run show predictions in the unit of the target, and only what was recorded."""
 
 from dataclasses import replace
 

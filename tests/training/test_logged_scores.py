@@ -1,4 +1,4 @@
-"""Scores that a user-defined module logs."""
+"""The score that a module logs is reduced over processes, or refused if it differs between them."""
 
 from types import SimpleNamespace
 

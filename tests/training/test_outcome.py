@@ -1,4 +1,4 @@
-"""The outcome of a run, and the scores, tags and notes that follow from its curves and its record."""
+"""The outcome, scores, tags and notes of a run follow from its curves and its record."""
 
 import math
 from dataclasses import replace

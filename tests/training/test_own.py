@@ -1,4 +1,4 @@
-"""Tests of the user's own modules, data modules and callbacks, from both Lightning packages, in our pipeline."""
+"""The user's own modules, data and callbacks, from both Lightning packages, train as without gradclip."""
 
 import warnings
 from types import SimpleNamespace

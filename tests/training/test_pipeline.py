@@ -1,4 +1,4 @@
-"""A training run from its config to the files in its folder."""
+"""A training run leaves only its own results in its folder, and a stop leaves it whole."""
 
 import signal
 from unittest.mock import Mock

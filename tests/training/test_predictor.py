@@ -1,4 +1,4 @@
-"""Tests that the stored model of a table predicts raw rows, without MLflow's own checks."""
+"""The stored model of a table predicts raw rows, without MLflow's own checks."""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""The search, on problems with a known solution."""
+"""A search finds the known solution of a problem, and gives more seeds to its best trials."""
 
 import math
 

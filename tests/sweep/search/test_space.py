@@ -1,4 +1,4 @@
-"""Overrides of the command line, read as a search space for Optuna."""
+"""Ranges on the command line have Hydra's meaning in the search space of Optuna."""
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser

@@ -1,4 +1,4 @@
-"""Check at the end of a run of the writes that a server accepted."""
+"""The end of a run detects writes that a server accepted but did not store."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,7 +1,6 @@
 """Faulty responses of a real server delay a run only for a limited time and lose no writes."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,9 @@ from gradclip.tracking.records import SPOOL_FILE, Point, RunDescription, Store
 from gradclip.tracking.run import TrackedRun
 from gradclip.tracking.spool import REFUSED_FILE
 from tests.support.faulty_server import faulty
-from tests.support.mlflow_server import serve
 
 RETRY_SECONDS = 2.0
 BEGIN = ["pass"] * 4  # requests for the experiment, its creation, the run and its artifacts; /health always passes
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with serve(tmp_path_factory.mktemp("server")) as address:
-        yield address
 
 
 def points(count: int) -> list[Point]:

@@ -1,4 +1,4 @@
-"""The deadline of a whole call to a server."""
+"""A whole call to a server ends by its deadline, which grows with the size of a model."""
 
 import contextlib
 import itertools

@@ -1,4 +1,4 @@
-"""Queries for stored runs."""
+"""Stored runs are read in bulk as by MLflow's own calls."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Cleanup of abandoned runs by the next command, in a real store."""
+"""The next command closes abandoned runs and deletes only empty duplicates, in a real store."""
 
 import os
 from pathlib import Path
