@@ -15,7 +15,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from gradclip.clipping.build import make_clipper
 from gradclip.errors import ClippingError
 from gradclip.norms.tensors import tensor_norms
-from gradclip.sharding import is_distributed, stored
+from gradclip.sharding import is_distributed, to_local
 from gradclip.telemetry.measures import nonfinite_counts
 from gradclip.telemetry.recorders import make_recorder
 from gradclip.telemetry.steps import Effect, StepIndex
@@ -115,7 +115,7 @@ def work(rank, sharding, rendezvous):
     network = shard_network(make_network(torch.float32), sharding)
     found["report"] = report_of(network, rows_of(sharding, rank))
     first = network[0].weight.grad
-    stored(first)[0] = torch.nan  # three elements in each process
+    to_local(first)[0] = torch.nan  # three elements in each process
     found["nonfinite"] = nonfinite_counts([first], tensor_norms([first])).item()
     distributed.destroy_process_group()
     return found

@@ -25,8 +25,8 @@ def is_unreduced(tensor: Tensor) -> bool:
     return is_distributed(tensor) and any(placement.is_partial() for placement in tensor.placements)
 
 
-def stored(tensor: Tensor) -> Tensor:
-    """Return the part of a tensor that this process stores, in the same memory: a shard, a summand, or the tensor."""
+def to_local(tensor: Tensor) -> Tensor:
+    """Return this process's part of a tensor, in the same memory: a shard, a summand, or an ordinary tensor itself."""
     return tensor.to_local() if is_distributed(tensor) else tensor
 
 
@@ -42,8 +42,8 @@ def shard(tensor: Tensor) -> Tensor:
     return tensor.to_local()
 
 
-def map_stored(function: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
-    """Apply an element-wise function to the part of a tensor that this process stores; the result is sharded alike."""
+def map_local(function: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    """Apply an element-wise function to this process's part of a tensor; the result is sharded alike."""
     if not is_distributed(tensor):
         return function(tensor)
     from torch.distributed.tensor import DTensor

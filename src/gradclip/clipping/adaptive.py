@@ -15,7 +15,7 @@ from gradclip.errors import ClippingError
 from gradclip.norms import gpu
 from gradclip.norms.units import split_units, unit_norms
 from gradclip.ranges import LARGEST, POSITIVE, Range
-from gradclip.sharding import stored
+from gradclip.sharding import to_local
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,20 @@ class Adaptive(Clipper):
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients with no unit above its limit."""
         clipped = {name: gradients[name] for name in gradients if self._is_clipped(name)}
-        own = [*map(stored, clipped.values())]
+        local = [*map(to_local, clipped.values())]
         factors = self._factors([*clipped.values()], [parameters[name].detach() for name in clipped])
-        each = dict(zip(clipped, split_units(factors, own), strict=True))
+        each = dict(zip(clipped, split_units(factors, local), strict=True))
         return rescale(gradients, [each.get(name) for name in gradients]), state
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Rescale each unit in place."""
         clipped = {name: gradients[name] for name in gradients if self._is_clipped(name)}
-        own = [*map(stored, clipped.values())]
+        local = [*map(to_local, clipped.values())]
         factors = self._factors([*clipped.values()], [parameters[name] for name in clipped], self._least)
-        if gpu.can_measure_units(own):
-            gpu.multiply_units(own, factors)
+        if gpu.can_measure_units(local):
+            gpu.multiply_units(local, factors)
         else:
-            rescale_in_place(clipped, split_units(factors, own))
+            rescale_in_place(clipped, split_units(factors, local))
         return state
 
     def _factors(self, gradients: Sequence[Tensor], weights: Sequence[Tensor], least: float = 0.0) -> Tensor:

@@ -12,7 +12,7 @@ from gradclip.clipping.rescaling import copy_into, rescale, rescale_in_place
 from gradclip.errors import ClippingError
 from gradclip.norms.tensors import global_norm
 from gradclip.ranges import FIXED, Range
-from gradclip.sharding import is_distributed, join_shards, stored
+from gradclip.sharding import is_distributed, join_shards, to_local
 
 Gradients = Mapping[str, Tensor]  # by parameter name, each with its parameter's shape
 State = Mapping[str, Tensor]  # the state of an adaptive method; empty for other methods
@@ -248,7 +248,7 @@ def _report(before: Gradients, after: Gradients, skipped: Tensor | None) -> Repo
     """Compare gradients before and after clipping; ``skipped`` is None if the clipper never skips."""
     norm, norm_clipped = global_norm([*before.values()]), global_norm([*after.values()])
     never = torch.zeros_like(norm, dtype=torch.bool)
-    changed = [_differ(stored(before[name]), stored(after[name])).any() for name in before]
+    changed = [_differ(to_local(before[name]), to_local(after[name])).any() for name in before]
     if any(is_distributed(gradient) for gradient in before.values()):
         changed = join_shards(changed, [*before.values()], lambda of_shards: of_shards.any(0))
     clipped = torch.stack(changed).any() if changed else never

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from gradclip.norms.tensors import as_real
-from gradclip.sharding import map_stored, stored
+from gradclip.sharding import map_local, to_local
 
 WORDS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by size in bytes
 Coefficients = Tensor | Sequence[Tensor | None]
@@ -16,8 +16,8 @@ Coefficients = Tensor | Sequence[Tensor | None]
 def copy_into(gradients: Mapping[str, Tensor], clipped: Mapping[str, Tensor]) -> None:
     """Copy clipped gradients into the memory of the original gradients."""
     if gradients:
-        local = [stored(gradient) for gradient in gradients.values()]
-        torch._foreach_copy_(local, [stored(clipped[name]) for name in gradients])
+        local = [to_local(gradient) for gradient in gradients.values()]
+        torch._foreach_copy_(local, [to_local(clipped[name]) for name in gradients])
 
 
 def rescale(gradients: Mapping[str, Tensor], coefficients: Coefficients) -> dict[str, Tensor]:
@@ -32,7 +32,7 @@ def rescale(gradients: Mapping[str, Tensor], coefficients: Coefficients) -> dict
             the gradients, of tensors that broadcast against them, with None for a gradient that stays unchanged.
     """
     pairs = zip(gradients.items(), _for_each(coefficients, len(gradients)), strict=True)
-    return {name: map_stored(partial(_multiply, coefficient=factor), gradient) for (name, gradient), factor in pairs}
+    return {name: map_local(partial(_multiply, coefficient=factor), gradient) for (name, gradient), factor in pairs}
 
 
 def rescale_in_place(gradients: Mapping[str, Tensor], coefficients: Coefficients) -> None:
@@ -45,7 +45,7 @@ def rescale_in_place(gradients: Mapping[str, Tensor], coefficients: Coefficients
         return
     if isinstance(coefficients, Tensor) and coefficients.is_cpu and {*coefficients.reshape(-1).tolist()} == {1.0}:
         return  # nothing is clipped; on a CPU, reading a value does not synchronize
-    local = [stored(gradient) for gradient in gradients.values()]
+    local = [to_local(gradient) for gradient in gradients.values()]
     if isinstance(coefficients, Tensor):
         factors = coefficients.float() if types == {torch.float32} else coefficients
         torch._foreach_mul_(local, factors if factors.ndim == 0 else list(factors.unbind()))
@@ -61,7 +61,7 @@ def clear_where(condition: Tensor, gradients: Mapping[str, Tensor]) -> None:
     The bits are multiplied as integers, so that even NaN times zero is zero. One call serves all gradients of a type.
     """
     words: dict[torch.dtype, list[Tensor]] = {}
-    for gradient in map(stored, gradients.values()):
+    for gradient in map(to_local, gradients.values()):
         if gradient.is_complex():
             gradient.masked_fill_(condition, 0.0)
         else:

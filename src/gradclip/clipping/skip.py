@@ -11,7 +11,7 @@ from gradclip.clipping.base import Clipper, Gradients, State, device_of
 from gradclip.clipping.rescaling import clear_where
 from gradclip.norms.tensors import global_norm
 from gradclip.ranges import COUNT, POSITIVE
-from gradclip.sharding import map_stored
+from gradclip.sharding import map_local
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Skip(Clipper):
         """Return the gradients, or zeros if the update is skipped, and the next state."""
         skipped, after = self._judge(gradients, state)
         keep = partial(torch.masked_fill, mask=skipped, value=0.0)
-        return {name: map_stored(keep, gradient) for name, gradient in gradients.items()}, after
+        return {name: map_local(keep, gradient) for name, gradient in gradients.items()}, after
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Set the gradients to zero if the update is skipped."""

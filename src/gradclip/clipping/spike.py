@@ -12,7 +12,7 @@ from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.clipping.value import check_reduced
 from gradclip.norms.tensors import as_real, tensor_norms
 from gradclip.ranges import DECAY_RATE, POSITIVE
-from gradclip.sharding import map_stored
+from gradclip.sharding import map_local
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Spike(Clipper):
         limits = torch.where(finite, self.value * maxima, -torch.inf)  # if not finite, all elements are multiplied
         factors = torch.where(finite, self.value * maxima, 1.0) / largest
         clipped = {
-            name: map_stored(partial(_shrink, limit=limit, factor=factor), gradient)
+            name: map_local(partial(_shrink, limit=limit, factor=factor), gradient)
             for (name, gradient), limit, factor in zip(gradients.items(), limits, factors, strict=True)
         }
         after = split_entries("maximum", gradients, maxima) | split_entries("seen", gradients, seen)

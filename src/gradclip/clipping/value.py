@@ -11,7 +11,7 @@ from gradclip.clipping.base import Clipper, Gradients, State
 from gradclip.errors import ClippingError
 from gradclip.norms.tensors import as_real
 from gradclip.ranges import AT_MOST_0, POSITIVE
-from gradclip.sharding import is_unreduced, map_stored, stored
+from gradclip.sharding import is_unreduced, map_local, to_local
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Value(Clipper):
     def transform(self, gradients: Gradients, parameters: Gradients, state: State) -> tuple[dict[str, Tensor], State]:
         """Return gradients with no element outside the bounds."""
         check_reduced(gradients, "value")
-        return {name: map_stored(self._clamp, gradient) for name, gradient in gradients.items()}, state
+        return {name: map_local(self._clamp, gradient) for name, gradient in gradients.items()}, state
 
     def clip_in_place(self, gradients: Gradients, parameters: Gradients, state: State) -> State:
         """Clamp all gradients in place by two calls, or one by one if a type is complex or does not reach a bound."""
@@ -59,7 +59,7 @@ class Value(Clipper):
         if not types or any(dtype.is_complex or not _is_in_range(b, dtype) for dtype in types for b in bounds):
             return super().clip_in_place(gradients, parameters, state)
         check_reduced(gradients, "value")
-        local = [stored(gradient) for gradient in gradients.values()]
+        local = [to_local(gradient) for gradient in gradients.values()]
         lower, upper = ([bound] * len(local) if isinstance(bound, Tensor) else bound for bound in bounds)
         torch._foreach_clamp_min_(local, lower)
         torch._foreach_clamp_max_(local, upper)

@@ -10,7 +10,7 @@ from torch._utils import _flatten_dense_tensors
 from gradclip.arrays import Floats
 from gradclip.norms.arrays import row_part_norms
 from gradclip.norms.tensors import change_norms, tensor_norms
-from gradclip.sharding import is_distributed, stored
+from gradclip.sharding import is_distributed, to_local
 from gradclip.telemetry.measures import inner_product, measure_gradients
 from gradclip.telemetry.rescaled import GradientVersions, Sample
 from gradclip.telemetry.steps import Effect, Recorder, to_array
@@ -86,7 +86,7 @@ class MeasuringRecorder(Recorder):
         self._measure_gradients()
         self._measure_updates = measure_updates
         if measure_updates:
-            torch._foreach_copy_([stored(w) for w in self._weights_before], [stored(w) for w in self._weights()])
+            torch._foreach_copy_([to_local(w) for w in self._weights_before], [to_local(w) for w in self._weights()])
 
     def _measure_gradients(self) -> None:
         gradients = self._gradients()
@@ -160,7 +160,7 @@ def default_updates_every(parameters: int) -> int:
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:
     """Return a copy of each tensor, by a single call."""
     copies = [torch.empty_like(tensor) for tensor in tensors]
-    torch._foreach_copy_([stored(copy) for copy in copies], [stored(tensor) for tensor in tensors])
+    torch._foreach_copy_([to_local(copy) for copy in copies], [to_local(tensor) for tensor in tensors])
     return copies
 
 
