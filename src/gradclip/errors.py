@@ -74,6 +74,7 @@ class Interrupted(BaseException):
         run_id: id of the stopped run; None if no run had begun.
         step: number of optimizer steps that the run had taken.
         unsent: number of writes that the store has not accepted yet.
+        refused: the first write of the run that the store refused for good, if any.
     """
 
     def __init__(self, signal: int) -> None:
@@ -81,6 +82,7 @@ class Interrupted(BaseException):
         self.signal = signal
         self.run_id: str | None = None
         self.step = self.unsent = 0
+        self.refused: RefusedWriteError | None = None
 
 
 def first_line(error: BaseException) -> str:

@@ -118,6 +118,8 @@ def errors_in_one_line(primary: str = "train") -> Iterator[None]:
     except (*USER_ERRORS, BrokenExecutor) as error:
         if FULL_ERRORS:
             raise
+        with suppress(OSError):  # a full disk or a closed pipe; standard_output() reports it
+            sys.stdout.flush()  # what was printed before the error comes before it
         killed = f"hydra.launcher: {WORKER_KILLED}" if isinstance(error, BrokenExecutor) else ""
         print(f"error: {killed or describe(error, primary)}", file=sys.stderr)
         raise SystemExit(2) from error

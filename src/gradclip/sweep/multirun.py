@@ -126,7 +126,8 @@ def end_parent(parent: RunAddress, status: str) -> None:
     """
     Path(parent.folder, PARENT_FILE).unlink()
     delivered = [deliver(call) for call in _last_calls(parent, status)]
-    result_of(delivered[-1])
+    for one in reversed(delivered):  # all are written before the first failure is raised
+        result_of(one)
 
 
 def close_parent(folder: Path, status: str) -> None:
