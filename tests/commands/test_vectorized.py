@@ -1,5 +1,6 @@
 """The vectorized launcher, which gives the same runs as the basic launcher."""
 
+import re
 from pathlib import Path
 
 import pytest

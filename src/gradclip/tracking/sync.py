@@ -43,7 +43,7 @@ def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
     if not found:
         reason = "it is not a folder" if os.path.lexists(folder) else "there is no such folder"
         raise ConfigError(f"folder: got {str(folder)!r}; {reason}")
-    unreadable: list[OSError] = []
+    unreadable: list[OSError] = []  # folders and spools
     for path in sorted(_spools(folder, unreadable.append), key=_modified):
         try:
             yield Replayed(path.parent, result_of(replay(str(path.parent), adopt)), None)
@@ -56,7 +56,7 @@ def sync(folder: Path, adopt: bool = False) -> Iterator[Replayed]:
 
 def unsent_below(folder: Path) -> int:
     """Return the number of writes in all spools below a folder."""
-    return sum(len(Spool(path.parent)) for path in _spools(folder))
+    return sum(len(Spool(path.parent)) for path in _spools(folder, lambda _: None))
 
 
 def _modified(spool: Path) -> float:
@@ -67,7 +67,7 @@ def _modified(spool: Path) -> float:
         return 0.0
 
 
-def _spools(folder: Path, on_error: Callable[[OSError], object] = lambda error: None) -> list[Path]:
+def _spools(folder: Path, on_error: Callable[[OSError], None]) -> list[Path]:
     """Return all spools below a folder; links, pipes and the like are skipped.
 
     Args:
