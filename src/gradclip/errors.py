@@ -163,11 +163,8 @@ def disk_errors(place: Path | str) -> Iterator[None]:
     except OSError as error:
         path = error.filename2 or error.filename or place  # the second is the target of a move
         is_ours = isinstance(place, Path) and _is_below(path, place)
-        if (
-            error.errno is None
-            or error.errno not in DISK_IS_FULL
-            and not (is_ours and error.errno in MISPLACED | NOT_PERMITTED)
-        ):
+        expected = DISK_IS_FULL | MISPLACED | NOT_PERMITTED if is_ours else DISK_IS_FULL
+        if error.errno is None or error.errno not in expected:
             raise
         raise DiskError(f"{path}: cannot be written: {os.strerror(error.errno)}") from error
 
