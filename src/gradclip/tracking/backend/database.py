@@ -102,8 +102,6 @@ def _is_incomplete(database: str, retry_seconds: float) -> bool:
 
 def check_writable(database: str, retry_seconds: float) -> None:
     """Open the file for writing; MLflow would retry for minutes."""
-    if not os.access(database, os.W_OK):  # SQLite begins a transaction all the same
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), database)
     with closing(_connect(database, retry_seconds)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         connection.rollback()
