@@ -12,6 +12,7 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SECOND_SIGNAL_AFTER = 1.0  # seconds; a terminal and a launcher may both send the first signal
 DISK_IS_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 MISPLACED = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}  # a folder in the place of a file, or a file
+NOT_PERMITTED = {errno.EACCES, errno.EPERM}
 
 
 class GradclipError(Exception):
@@ -74,6 +75,7 @@ class Interrupted(BaseException):
         run_id: id of the stopped run; None if no run had begun.
         step: number of optimizer steps that the run had taken.
         unsent: number of writes that the store has not accepted yet.
+        refused: the first write of the run that the store refused for good, if any.
     """
 
     def __init__(self, signal: int) -> None:
@@ -81,6 +83,7 @@ class Interrupted(BaseException):
         self.signal = signal
         self.run_id: str | None = None
         self.step = self.unsent = 0
+        self.refused: RefusedWriteError | None = None
 
 
 def first_line(error: BaseException) -> str:
@@ -141,7 +144,7 @@ def check_choice(name: str, value: object, choices: Iterable[str], error: type[G
 
 @contextmanager
 def disk_errors(place: Path | str) -> Iterator[None]:
-    """Report a full or read-only disk, and a file or folder in the place of the other in ours, as a user error.
+    """Report a full or read-only disk as a user error, and in ours also a file or folder that is misplaced or locked.
 
     Args:
         place: what was written to, such as the folder of a run; the message names it if the error names no file.
@@ -159,8 +162,9 @@ def disk_errors(place: Path | str) -> Iterator[None]:
         yield
     except OSError as error:
         path = error.filename2 or error.filename or place  # the second is the target of a move
-        is_misplaced = error.errno in MISPLACED and isinstance(place, Path) and _is_below(path, place)
-        if error.errno is None or not (is_misplaced or error.errno in DISK_IS_FULL):
+        is_ours = isinstance(place, Path) and _is_below(path, place)
+        expected = DISK_IS_FULL | MISPLACED | NOT_PERMITTED if is_ours else DISK_IS_FULL
+        if error.errno is None or error.errno not in expected:
             raise
         raise DiskError(f"{path}: cannot be written: {os.strerror(error.errno)}") from error
 

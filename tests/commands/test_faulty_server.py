@@ -96,6 +96,7 @@ def test_files_that_a_server_refuses_fail_neither_a_run_nor_a_comparison_and_are
         assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stdout + done.stderr
         assert "413 Client Error" in done.stderr
     assert f"; the write is kept in {tmp_path / REFUSED_FILE}" in trained.stderr
+    assert re.match(r"Train: \S+, Test: \S+\nOutcome: \w+\n", trained.stdout)  # what the user has waited for
     assert "norm=1.0: median" in compared.stdout
     _, run, comparison = everything(server, "large")
     assert (run["status"], run["files"], comparison["status"]) == ("FINISHED", [], "FAILED")
@@ -106,6 +107,24 @@ def test_files_that_a_server_refuses_fail_neither_a_run_nor_a_comparison_and_are
     _, run, _ = everything(server, "large")
     assert (run["files"], run["models"]) == (["config.yaml", "telemetry"], ["READY"])
     assert {path.name for path in tmp_path.iterdir()} == {"config.yaml", "run.json", "run.lock", "telemetry"}
+
+
+def test_files_that_a_server_refuses_fail_no_run_of_a_vectorized_multirun(
+    train: Command, server: str, undisturbed: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    with faulty(server, "full") as address:
+        settings = (f"tracking.uri={address}", "tracking.experiment=too_large", f"hydra.sweep.dir={tmp_path}")
+        done = train(*STACKED, *settings)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert f"Files: {tmp_path}\n" in done.stdout
+    assert "Best median" in done.stdout or "norm=1.0: median" in done.stdout
+    about_runs, about_comparison, about_parent = done.stderr.splitlines()
+    assert re.match(rf"error: the store refused a part of 2 of 2 runs: .* is kept in {tmp_path}/\d/", about_runs)
+    for line in about_comparison, about_parent:
+        assert line.endswith(f"the write is kept in {tmp_path / REFUSED_FILE}")
+    _, *runs = everything(server, "too_large")
+    for run, expected in zip(runs, undisturbed[1:], strict=True):
+        assert run == expected | {"files": [], "models": []}
 
 
 def test_a_vectorized_multirun_is_sent_later_if_the_server_dies(

@@ -1,5 +1,6 @@
 """The vectorized launcher, which gives the same runs as the basic launcher."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,16 @@ def test_invalid_jobs_are_reported_and_the_others_run(train: Command, runs: Sear
     assert line in done.stdout  # without settings that have no effect on training
     assert "Stacked runs differ" in done.stdout
     assert len(runs("params.seed = '55'")) == 1
+
+
+def test_a_job_whose_folder_cannot_be_written_fails_alone(train: Command, tmp_path: Path) -> None:
+    (tmp_path / "0").symlink_to("/sys")  # refuses files even of root
+    launcher = ("-m", "hydra/launcher=vectorized", f"hydra.sweep.dir={tmp_path}")
+    done = train(*launcher, "seed=0,1,2", "trainer=debug", "clip=norm", "figures=false")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(rf"\[0\] .*: failed: {tmp_path}/0/\S+: cannot be written: ", done.stdout), done.stdout
+    assert f"error: {tmp_path}/0/result.json: cannot be written: " in done.stderr
+    assert "error: 1 of 3 jobs failed; the table says why" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_tags_are_never_inserted_into_filters_unchecked(store: Store) -> None:
     backend.end_run(run_id, "FINISHED")
     with pytest.raises(TrackingError, match="none of your runs in experiment 'gradclip'"):
         backend.find_stopped_run("last")
-    assert len(backend.newest_runs(10)) == 1
+    assert len(backend.read_newest_runs(10)) == 1
 
 
 def test_a_dead_run_is_closed_even_if_many_runs_claim_to_run_on_this_host(store: Store) -> None:

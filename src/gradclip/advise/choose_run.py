@@ -32,7 +32,7 @@ def evidence_to_advise_on(run_id: str | None, tracking: TrackingSettings) -> tup
     """
     store = Store.of(tracking)
     if run_id is None:
-        runs, messages = runs_to_advise_on(result_of(ask(store, Operations.newest_runs, MAX_SKIPPED)), store)
+        runs, messages = runs_to_advise_on(result_of(ask(store, Operations.read_newest_runs, MAX_SKIPPED)), store)
     else:
         named = result_of(ask(store, Operations.read_run, run_id))
         runs, messages = ([], []) if named.parameters else _runs_of_multirun(named, store)

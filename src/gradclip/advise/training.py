@@ -1,5 +1,6 @@
 """Training of several settings over several seeds, for probes and for the arms of a confirmation."""
 
+import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -15,7 +16,7 @@ from gradclip.errors import Interrupted, TrackingError, TrainerError
 from gradclip.formatting import unsent_message
 from gradclip.sweep.multirun import end_parent, find_parent
 from gradclip.sweep.replica_runs import ReplicaRuns
-from gradclip.sweep.results import JobResult, read_results
+from gradclip.sweep.results import JobResult, read_results, refusals
 from gradclip.sweep.stacked_jobs import train_stacked
 from gradclip.sweep.stopping import ask_to_stop, listening, stopped_by
 from gradclip.tracking.owner import MAIN_LOCK, owner_tags
@@ -72,6 +73,8 @@ def train_settings(
     results = read_results(folder)
     if failed := [result for result in results if result.error]:
         raise TrainerError(f"{failed[0].name}: failed: {failed[0].error}")
+    for line in refusals(results):
+        print(f"error: {line}", file=sys.stderr)
     if unsent := unsent_below(folder):
         raise TrackingError(unsent_message(unsent, folder))
     return [str(result.run_id) for result in results]

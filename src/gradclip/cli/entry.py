@@ -114,6 +114,8 @@ def errors_in_one_line(command: str = "train") -> Iterator[None]:
     except (*USER_ERRORS, BrokenExecutor) as error:
         if FULL_ERRORS:
             raise
+        with suppress(OSError):  # a full disk or a closed pipe; standard_output() reports it
+            sys.stdout.flush()  # what was printed before the error comes before it
         message = WORKER_KILLED if isinstance(error, BrokenExecutor) else describe(error, command)
         print(f"error: {message}", file=sys.stderr)
         raise SystemExit(2) from error

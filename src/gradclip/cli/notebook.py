@@ -144,9 +144,12 @@ def train(*overrides: str, **settings: object) -> FinishedRun:
     kept = tuple(override for override in typed if not is_of_hydra(override))
     job = Job(config, kept, folder, is_main=is_main_process())
     try:
-        return FinishedRun(job, train_job(job))
+        result = train_job(job)
     except Interrupted as stop:
         raise KeyboardInterrupt(interrupted_message(stop, kept)) from None
+    if result.run and result.run.refused:
+        warnings.warn(describe(result.run.refused), stacklevel=2)
+    return FinishedRun(job, result)
 
 
 def _override(name: str, value: object) -> str:

@@ -82,7 +82,7 @@ def find_run(store: Store, run: str) -> "StoredRun":
         TrackingError: there is no such run.
     """
     if run == "last":
-        return result_of(ask(store, Operations.newest_runs, 1))[0]
+        return result_of(ask(store, Operations.read_newest_runs, 1))[0]
     return result_of(ask(store, Operations.read_run, run))
 
 

@@ -48,10 +48,13 @@ def _report(folder: Path, adopt: bool) -> int:
     replayed = []
     for run in sync(folder, adopt):
         replayed.append(run)
-        if run.error is None:
-            print(f"Sent {counted(run.writes, 'write')} from {printable(str(run.folder))}")
-        else:
-            print(f"error: {describe(run.error)}", file=sys.stderr)
-    if not replayed:
+        where = printable(str(run.folder))
+        if run.error is not None:
+            line = describe(run.error)
+            waiting = "" if where in line else f"; the writes in {where} still wait"
+            print(f"error: {line}{waiting}", file=sys.stderr)
+        elif run.writes:
+            print(f"Sent {counted(run.writes, 'write')} from {where}")
+    if not any(run.writes or run.error for run in replayed):
         print(f"Nothing to send below {folder}")
     return 2 if any(run.error for run in replayed) else 0

@@ -1,6 +1,7 @@
 """The command ``train``: runs one Hydra job, from its composed config to a finished run."""
 
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ from omegaconf import DictConfig
 
 from gradclip.cli.entry import errors_in_one_line, output_folder
 from gradclip.cli.messages import interrupted_message, run_message
+from gradclip.config.error_messages import describe
 from gradclip.config.overrides import as_typed
 from gradclip.config.validation import check_threshold, validate
 from gradclip.errors import Interrupted
@@ -34,8 +36,10 @@ def run_job(config: DictConfig) -> None:
         if job.is_main:
             announce(f"Run: {job.name}; loading PyTorch ...")
         result = _train_or_stop(job)
-    if job.is_main:
-        print_lines(run_message(job, result))
+        if job.is_main:
+            print_lines(run_message(job, result))
+        if result.run and result.run.refused:
+            raise result.run.refused
 
 
 def _single_job(config: DictConfig, folder: Path) -> Job:
@@ -58,6 +62,8 @@ def _train_or_stop(job: Job) -> "Result":
         if not job.is_main:
             raise SystemExit(0) from stop  # on any other code Lightning kills the first process
         print_lines(interrupted_message(stop, job.overrides))
+        if stop.refused:
+            print(f"error: {describe(stop.refused)}", file=sys.stderr)
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # as Python exits, Ctrl-C would print a traceback
         raise SystemExit(128 + stop.signal) from stop

@@ -1,8 +1,11 @@
 """The command ``ui``: serves the MLflow UI for the default store."""
 
 import os
+import socket
+import sqlite3
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from inspect import cleandoc
 
 from gradclip.cli.entry import errors_in_one_line, print_help_or_version
@@ -14,13 +17,27 @@ HOST, PORT = "127.0.0.1", 5000
 
 
 def run_ui(arguments: Sequence[str], usage: str) -> None:
-    """Replace this process by MLflow's server; the only argument is ``port=``."""
+    """Replace this process by MLflow's server; the only argument is ``port=``.
+
+    The server would not name the reason if it cannot start: it tries the port for ever, and hides errors of the store.
+    """
     if print_help_or_version(arguments, lambda: cleandoc(usage)):
         return
     with errors_in_one_line("ui"):
         port, store = _port_of(arguments), home() / "mlruns" / "mlflow.db"
         if not store.is_file():
             raise ConfigError(f"ui: got {str(store)!r}; there is no such store; train something first")
+        try:
+            with closing(sqlite3.connect(store)) as database:
+                database.execute("SELECT * FROM alembic_version")
+        except sqlite3.Error as error:
+            raise ConfigError(f"ui: got {str(store)!r}; it is no store that can be read: {error}") from error
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+            try:
+                probe.bind((HOST, port))
+            except OSError as error:
+                raise ConfigError(f"port: got {port}; cannot be used: {error.strerror}; choose another") from error
     where = ["--host", HOST, "--port", str(port), "--workers", "1"]
     server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", default_store(), *where]
     os.execv(sys.executable, server)

@@ -52,8 +52,12 @@ def check_earlier(folder: Path, typed: Sequence[str]) -> None:
 
 
 def remove_results(folder: Path) -> None:
-    """Remove files of an earlier command that would stop this one, or would count as its results."""
-    results = (STOP_FILE, TABLES_FILE, PAGE_FILE, f"{SEARCH_FOLDER}/{NOTE}", f"*/{RESULT_FILE}")
+    """Remove files of an earlier command that would stop this one, or would count as its results.
+
+    The note about the parent run is removed too: this command may name another store. In the same store its first job
+    finds the parent run again.
+    """
+    results = (STOP_FILE, PARENT_FILE, TABLES_FILE, PAGE_FILE, f"{SEARCH_FOLDER}/{NOTE}", f"*/{RESULT_FILE}")
     for path in (path for name in results for path in folder.glob(name)):
         path.unlink()
 
@@ -126,7 +130,8 @@ def end_parent(parent: RunAddress, status: str) -> None:
     """
     Path(parent.folder, PARENT_FILE).unlink()
     delivered = [deliver(call) for call in _last_calls(parent, status)]
-    result_of(delivered[-1])
+    for one in reversed(delivered):  # all are written before the first failure is raised
+        result_of(one)
 
 
 def close_parent(folder: Path, status: str) -> None:

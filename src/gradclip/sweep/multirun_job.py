@@ -7,7 +7,7 @@ from pathlib import Path
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from gradclip.config.error_messages import USER_ERRORS
+from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.overrides import as_typed, failed_job_name
 from gradclip.config.schema import TrainConfig
 from gradclip.config.validation import validate
@@ -42,7 +42,8 @@ def run_one_of_many(config: DictConfig) -> None:
     except Interrupted as stop:
         ask_to_stop(folder.parent, stop.signal)
         reason = f"stopped by {signal_name(stop.signal)} after step {stop.step}"
-        result = JobResult(number, failed_job_name(overrides), outcome="stopped", error=reason)
+        refused = describe(stop.refused) if stop.refused else ""
+        result = JobResult(number, failed_job_name(overrides), outcome="stopped", error=reason, refused=refused)
     except Exception as error:
         if not isinstance(error, USER_ERRORS):  # a bug or a failed store
             traceback.print_exc()

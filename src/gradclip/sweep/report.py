@@ -30,7 +30,7 @@ from gradclip.sweep.multirun import (
     remove_results,
 )
 from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_search, page_of
-from gradclip.sweep.results import JobResult, read_results
+from gradclip.sweep.results import JobResult, read_results, refusals
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
 from gradclip.terminal import announce, print_lines, print_tables, standard_output
@@ -74,7 +74,8 @@ class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
             jobs, search, stop = read_results(folder), read_report(folder), stopped_by(folder)
             failed = sum(job.outcome == "failed" for job in jobs)
             _write_tables(folder, jobs, search)
-            errors = [describe(run.error) for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
+            errors = refusals(jobs)
+            errors += [describe(run.error) for run in sync(folder) if isinstance(run.error, RefusedWriteError)]
             status = "KILLED" if stop else "FAILED" if failed else "FINISHED"
             address = _end_parent_run(folder, jobs, search, config, status, errors)
             _print_places(folder, jobs, address)
@@ -102,10 +103,12 @@ def _end_parent_run(
     if search is None:
         with _error_in("the runs could not be compared", folder, errors):
             found = compare_jobs(folder, jobs, config)
+        with _error_in("the comparison could not be stored", folder, errors):
+            store_comparison(folder, found)
     with _error_in("the runs could not be read", folder, errors), failure_in_one_line(folder / PAGE_FILE):
         address = pages_of(folder)
         write_page(folder, jobs, search, found)
-    with _error_in("the parent run could not be closed", folder, errors):
+    with _error_in("the parent run is not complete", folder, errors):
         close_parent(folder, status)
     return address
 
@@ -195,7 +198,7 @@ def pages_of(folder: Path) -> str:
 
 
 def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) -> "Comparison | None":
-    """Compare the runs of a multirun, if several are tracked, and store the comparison with the parent run.
+    """Compare the runs of a multirun, if several are tracked.
 
     If runs are spooled, there is no comparison, because it would leave them out.
 
@@ -220,10 +223,16 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
     own, figure_format = folder / keys.COMPARISON_FOLDER, str(config.figure_format)
     draw, typed = bool(config.figures), as_typed(config.hydra.overrides.task)
     found = compare(parent.store, chosen, own, draw=draw, figure_format=figure_format, typed=typed)
-    result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
     if any(len(one.errors) > 1 for one in found.summaries):
         print_findings(found)
     return found
+
+
+def store_comparison(folder: Path, found: "Comparison | None") -> None:
+    """Store the files of a comparison, if there is one, with the parent run of the multirun in a folder."""
+    if found is not None and (parent := find_parent(folder)):
+        own = folder / keys.COMPARISON_FOLDER
+        result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
 
 
 def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -42,6 +43,7 @@ class JobResult:
         clip_fraction: fraction of the steps that were clipped.
         higher_is_better: whether larger values of the score are better.
         error: why there is no run, in one line.
+        refused: the first write of its run that the store refused for good, in one line; empty if there is none.
         done_before: whether an earlier command trained the run.
         is_stacked: whether the run was stacked with others.
     """
@@ -58,6 +60,7 @@ class JobResult:
     clip_fraction: float = math.nan
     higher_is_better: bool = False
     error: str = ""
+    refused: str = ""
     done_before: bool = False
     is_stacked: bool = False
 
@@ -94,6 +97,7 @@ class JobResult:
             solved=summary.solved,
             clip_fraction=summary.clip_fraction,
             higher_is_better=summary.score.higher_is_better,
+            refused=describe(run.refused) if run and run.refused else "",
         )
 
     @classmethod
@@ -147,6 +151,17 @@ def job_message(job: JobResult) -> str:
     if job.error:
         return f"[{job.number}] {job.name}: {job.outcome}: {job.error}"
     return f"[{job.number}] {job.title}: {job.outcome}, {format_scores(job.score, job.scores)}"
+
+
+def refusals(jobs: Sequence[JobResult]) -> list[str]:
+    """Return a line on the runs of which the store refused a write for good; no line if there are none.
+
+    Example:
+        >>> refusals([JobResult(0, "a"), JobResult(1, "b", refused="a file is too large")])
+        ['the store refused a part of 1 of 2 runs: a file is too large']
+    """
+    refused = [job.refused for job in jobs if job.refused]
+    return [f"the store refused a part of {len(refused)} of {len(jobs)} runs: {refused[0]}"] if refused else []
 
 
 def count_results(folder: Path) -> int:

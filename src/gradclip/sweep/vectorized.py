@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
@@ -13,7 +14,7 @@ from omegaconf import DictConfig, open_dict
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.overrides import as_typed, failed_job_name, is_of_hydra
 from gradclip.config.validation import validate
-from gradclip.errors import ConfigError, check_choice
+from gradclip.errors import ConfigError, check_choice, disk_errors
 from gradclip.sweep.composition import QuickLoader
 from gradclip.sweep.design import print_design
 from gradclip.sweep.multirun import for_multirun, parent_of
@@ -110,7 +111,7 @@ def launch(multirun: Multirun, job_overrides: Sequence[Sequence[str]], first: in
             to_train.append(job)
     settings = multirun.settings
     # One lock for all jobs: a process may train chunks of many jobs.
-    lock = folder / _subfolder(multirun.config, first) / RUN_LOCK
+    lock = (to_train[0].folder if to_train else folder) / RUN_LOCK
     runs = ReplicaRuns(settings["points"], settings["keep"] == "all", lock)
     for job in train_stacked(to_train, runs, settings["replicas"]):
         basic = BasicLauncher()
@@ -122,11 +123,14 @@ def launch(multirun: Multirun, job_overrides: Sequence[Sequence[str]], first: in
 
 
 def _compose_job(multirun: Multirun, number: int, overrides: Sequence[str], parent: Parent) -> Job | None:
-    """Compose a job; if its settings are invalid, write and print that it failed, and return None."""
+    """Compose a job; if its settings or its folder cannot be used, write and print that it failed, and return None."""
     folder = Path(parent.folder, _subfolder(multirun.config, number))
     typed = tuple(as_typed([text for text in overrides if not is_of_hydra(text)]))
     try:
         config = for_multirun(validate(multirun.loader.load_sweep_config(multirun.config, overrides)))
+        with disk_errors(folder):  # while it trains, an error would end all jobs that are stacked with it
+            folder.mkdir(parents=True, exist_ok=True)
+            TemporaryFile(dir=folder).close()
         return Job(config, typed, folder, number, parent)
     except USER_ERRORS as error:
         end_job(JobResult(number, failed_job_name(typed), error=describe(error)), folder)

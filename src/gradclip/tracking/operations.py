@@ -38,7 +38,7 @@ class QueryOperations(Protocol):
     def select_runs(self, selector: str | Sequence[str] | None) -> "Selection":
         """Find training runs by filter, experiment, run id, parent id or ids; None selects the newest multirun."""
 
-    def newest_runs(self, count: int) -> "list[StoredRun]":
+    def read_newest_runs(self, count: int) -> "list[StoredRun]":
         """Return the experiment's last training runs that have ended, newest first."""
 
     def read_run(self, run_id: str) -> "StoredRun":

@@ -5,6 +5,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gradclip.errors import RefusedWriteError
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -96,10 +98,12 @@ class BegunRun(NamedTuple):
     Attributes:
         experiment_id: None while its creation is spooled.
         run_id: the store's id; the creation tag while its creation is spooled.
+        refused: the first write describing it that the store refused for good.
     """
 
     experiment_id: str | None
     run_id: str
+    refused: RefusedWriteError | None = None
 
 
 class RunStart(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any, Concatenate, ParamSpec, Self
 from uuid import uuid4
 
 from gradclip import keys
-from gradclip.errors import TrackingError
+from gradclip.errors import RefusedWriteError, TrackingError
 from gradclip.program import command_line
 from gradclip.tracking import process
 from gradclip.tracking.calls import RunAddress
@@ -51,6 +51,7 @@ class TrackedRun:
 
     Attributes:
         unsent: number of writes in the spool when :meth:`wait` last returned.
+        refused: the first write that the store refused for good; None if it has accepted all others.
 
     Raises:
         TrackingError: another process is training this run, or the folder has unsent writes of an earlier run.
@@ -71,6 +72,7 @@ class TrackedRun:
             raise TrackingError(f"{folder}: writes of an earlier run wait here for the store; send them first: {send}")
         self.store, self.name, self.folder = store, name, folder
         self.unsent = 0
+        self.refused: RefusedWriteError | None = None
         self._begun: Future[BegunRun]
         self._pending: list[Future[int]] = []
         self._last_steps = resumed.last_steps if resumed else {}
@@ -168,16 +170,19 @@ class TrackedRun:
                     release(self._own_lock)
 
     def wait(self) -> None:
-        """Wait until everything is written or spooled.
+        """Wait until everything is written, spooled or refused; a refusal is kept in :attr:`refused`.
 
         Raises:
             TrackingError: something could not be written.
         """
-        self.begun  # noqa: B018  # raises the error that kept the run from being created
+        self.refused = self.refused or self.begun.refused  # raises the error that kept the run from being created
         for future in self._pending:
             future.exception()  # wait for all before raising the first failure
         for future in self._pending:
-            self.unsent = process.result_of(future)
+            try:
+                self.unsent = process.result_of(future)
+            except RefusedWriteError as error:  # the spool, if there was one, has been sent
+                self.unsent, self.refused = 0, self.refused or error
         self._pending.clear()
 
     def _is_new(self, key: str, step: int) -> bool:

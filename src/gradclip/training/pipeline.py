@@ -9,7 +9,7 @@ from gradclip.callbacks.checkpoints import Checkpoints
 from gradclip.callbacks.clip_activations import ClipActivations
 from gradclip.callbacks.interruption import Interruption
 from gradclip.callbacks.trainer_checks import callbacks_of
-from gradclip.errors import ConfigError, Interrupted, RefusedWriteError, TrackingError, disk_errors, memory_errors
+from gradclip.errors import ConfigError, Interrupted, TrackingError, disk_errors, memory_errors
 from gradclip.models.module import SupervisedModule
 from gradclip.telemetry.record import GradientRecord
 from gradclip.tracking.logger import RunLogger
@@ -160,8 +160,7 @@ def save(job: Job, result: Result) -> None:
                 run.write_run_files()
         finally:
             if run is not None:
-                with suppress(RefusedWriteError):  # raised again once the run has ended: its training did not fail
-                    run.wait()  # until the store has read the scratch files
+                run.wait()  # until the store has read the scratch files
 
 
 def save_model(folder: Path, scratch: Path, result: Result, run: TrackedRun) -> None:
@@ -200,4 +199,4 @@ def end_early(job: Job, components: Components, run: TrackedRun | None, stop: In
         if run is not None:
             run.write_run_files()
             run.end("KILLED")
-            stop.unsent = run.unsent
+            stop.unsent, stop.refused = run.unsent, run.refused

@@ -7,8 +7,9 @@ import pytest
 from mlflow import MlflowClient
 
 from gradclip import keys
-from gradclip.errors import RefusedWriteError
-from gradclip.tracking.process import replay, result_of
+from gradclip.errors import RefusedWriteError, TrackingError
+from gradclip.tracking.operations import Operations
+from gradclip.tracking.process import ask, replay, result_of
 from gradclip.tracking.records import SPOOL_FILE, Point, RunDescription, Store
 from gradclip.tracking.run import TrackedRun
 from gradclip.tracking.spool import REFUSED_FILE
@@ -49,15 +50,24 @@ def test_faulty_responses_delay_a_run_only_for_a_limited_time(server: str, tmp_p
     ]
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [("pass", "there is no such run in "), ("login", "could not read run: .* 401"), ("page", "could not read run: ")],
+)
+def test_only_a_server_that_answers_can_say_that_there_is_no_such_run(server: str, fault: str, reason: str) -> None:
+    with faulty(server, fault) as address, pytest.raises(TrackingError, match=reason):
+        result_of(ask(Store(address, "", "absent"), Operations.read_run, "0" * 32))
+
+
 def test_a_file_that_is_too_large_does_not_block_other_writes(server: str, tmp_path: Path) -> None:
     with faulty(server, "full") as address:
         leave_file(tmp_path)
         run = TrackedRun(Store(address, "", "full", RETRY_SECONDS), "full", {}, tmp_path).begin()
         run.write_run_files()
         run.write_points(points(5))
-        run.end("FINISHED", wait=False)
-        with pytest.raises(RefusedWriteError, match="could not write run files: 413 Client Error"):
-            run.wait()
+        run.end("FINISHED")
+    assert "could not write run files: 413 Client Error" in str(run.refused)
+    assert run.unsent == 0
     client = MlflowClient(server)
     assert client.get_run(run.run_id).info.status == "FINISHED"
     assert len(client.get_metric_history(run.run_id, keys.LOSS_STEP)) == 5

@@ -66,6 +66,7 @@ def test_writes_that_a_server_does_not_accept_are_spooled_and_sent_exactly_once(
     refused = sync(tmp_path)
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
     assert refused.stderr.startswith(f"error: tracking.uri: got '{server.uri}'; could not write points: ")
+    assert refused.stderr.endswith(f"; the writes in {tmp_path} still wait\n")
     server.start()
     spooled = (tmp_path / SPOOL_FILE).read_text()
     assert sync(tmp_path).stdout == f"Sent 24 writes from {tmp_path}\n"

@@ -105,6 +105,15 @@ def test_runs_of_one_multirun_share_a_parent(store, tmp_path):
     assert client.get_run(parent_id).info.run_name == "a sweep"
 
 
+@pytest.mark.parametrize("other", [{"experiment": "others"}, {"uri": "sqlite:///{folder}/other.db"}])
+def test_jobs_of_one_multirun_in_different_stores_are_refused(store, tmp_path, other):
+    parent = Parent(str(tmp_path), "a sweep", {})
+    TrackedRun(store, "job 0", {}, tmp_path / "0", parent).begin().end("FINISHED")
+    elsewhere = store._replace(**{name: value.format(folder=tmp_path) for name, value in other.items()})
+    with pytest.raises(TrackingError, match=r"^tracking\.uri: got .*; the first job .* need the same store and "):
+        TrackedRun(elsewhere, "job 1", {}, tmp_path / "1", parent).begin().wait()
+
+
 def test_a_failed_write_is_reported_at_the_end(store, tmp_path):
     run = TrackedRun(store, "gone", {}, tmp_path).begin()
     run_id = run.run_id

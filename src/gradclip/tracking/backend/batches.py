@@ -8,6 +8,7 @@ from uuid import uuid4
 
 from mlflow.utils.validation import MAX_PARAM_VAL_LENGTH, MAX_TAG_VAL_LENGTH
 
+from gradclip.errors import RefusedWriteError
 from gradclip.formatting import shortened
 from gradclip.tracking.backend.bulk_insert import NewRun, insert_ends, insert_starts
 from gradclip.tracking.backend.database import STORE_ERRORS
@@ -41,9 +42,8 @@ def _begin(start: RunStart, repeated: bool, inserted: "Future[BegunRun] | None" 
     """Begin a run by MLflow's own calls; if it is inserted already, only its config is missing."""
     try:
         begun = inserted.result() if inserted else begin_run(start.create, repeated, spool=True)
-        for write in (start.config,) if inserted else (start.config, start.parameters, start.datasets):
-            deliver(write)
-        return begun
+        writes = (start.config,) if inserted else (start.config, start.parameters, start.datasets)
+        return begun._replace(refused=_deliver_all(writes)[1])
     except Exception as error:
         return error
 
@@ -95,23 +95,40 @@ def complete_runs(ends: Sequence[tuple[RunAddress, RunEnd]]) -> list[int | Excep
         For each run the number of writes in its spool, or the exception that one of its writes raised.
     """
     outcomes = {run: _deliver_some([files_of_end(run)], end) for run, end in ends}
-    stored = [(run, end) for run, end in ends if not isinstance(outcomes[run], Exception)]
+    refused = {run: error for run, error in outcomes.items() if isinstance(error, RefusedWriteError)}
+    stored = [(run, end) for run, end in ends if run in refused or not isinstance(outcomes[run], Exception)]
     for store in {run.store for run, _ in stored}:
         some = [(run, end) for run, end in stored if run.store == store]
         at_once = _insert_ends(store, some)
         for run, end in some:
-            outcomes[run] = 0 if at_once else _deliver_some(numbers_of_end(run, end), end)
+            done = 0 if at_once else _deliver_some(numbers_of_end(run, end), end)
+            outcomes[run] = done if isinstance(done, Exception) else refused.get(run, done)
     return [outcomes[run] for run, _ in ends]
 
 
 def _deliver_some(writes: Sequence[Call], end: RunEnd) -> int | Exception:
-    """Deliver some of the writes that end a run; if one fails, set the run to FAILED and return the error."""
+    """Deliver some of the writes that end a run; if one fails, set the run to FAILED and return the error.
+
+    A write that the store refuses for good does not fail the run; its error is returned after the others succeeded.
+    """
     try:
-        return [deliver(write) for write in writes][-1]
+        unsent, refused = _deliver_all(writes)
+        return refused or unsent
     except Exception as error:
         with suppress(Exception):  # the first failure is reported
             deliver(writes[0]._replace(operation=Operations.end_run.__name__, arguments=("FAILED", end.end)))
         return error
+
+
+def _deliver_all(writes: Sequence[Call]) -> tuple[int, RefusedWriteError | None]:
+    """Deliver writes, also those after a refused one; return the number in the spool and the first refusal."""
+    unsent, refused = 0, None
+    for write in writes:
+        try:
+            unsent = deliver(write)
+        except RefusedWriteError as error:
+            refused = refused or error
+    return unsent, refused
 
 
 def _is_healthy_database(store: Store, folders: Sequence[str]) -> bool:

@@ -145,6 +145,8 @@ class Connection:
         try:
             return self.client.get_run(run_id)
         except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the store does not answer, or wants a login
+                raise
             raise TrackingError(f"{setting}: got {run_id!r}; there is no such run in {self.uri}") from error
 
     def repository_of(self, run_id: str) -> ArtifactRepository:

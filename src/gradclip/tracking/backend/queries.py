@@ -55,7 +55,7 @@ class Queries(Connection):
             return _select(self._search(self.store.experiment, selector), None, selector)
         return _select(self._search(selector, ""), None, f"experiment {selector}")
 
-    def newest_runs(self, count: int) -> list[StoredRun]:
+    def read_newest_runs(self, count: int) -> list[StoredRun]:
         """Return the last training runs that have ended, newest first.
 
         Runs that ``advise`` trained are skipped.

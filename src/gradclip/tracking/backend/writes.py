@@ -26,6 +26,7 @@ from mlflow.utils.validation import (
 )
 
 from gradclip import __version__, keys
+from gradclip.errors import TrackingError
 from gradclip.formatting import printable, shortened
 from gradclip.tracking import MAX_RETRIES
 from gradclip.tracking.backend.accepted import RUN_FILES
@@ -74,13 +75,22 @@ class Writes(Connection):
         return list(self.client.search_runs([self.experiment_id], f"tags.{keys.CREATION} = '{creation}'"))
 
     def _parent_id(self, parent: Parent) -> str:
-        """Return the id of the parent run of a multirun, which the first job creates."""
+        """Return the id of the parent run of a multirun, which the first job creates.
+
+        Raises:
+            TrackingError: it is in another store or experiment.
+        """
         note = Path(parent.folder, PARENT_FILE)
         with FileLock(f"{note}.lock"):
             if not note.exists():
                 run_id = self.create_run(parent.name, parent.tags, None, None, repeated=True)
                 write_note(note, {"run_id": run_id, "store": self.store._asdict()})
-            return read_note(note, ParentNote).run_id
+            parent_id, store = read_note(note, ParentNote)
+        got, first = ((one.uri, one.experiment) for one in (self.store, store))
+        if got != first:
+            where = f"got {got[0]!r} with experiment {got[1]!r}; the first job of this multirun is in {first[0]!r}"
+            raise TrackingError(f"tracking.uri: {where}, {first[1]!r}; all jobs need the same store and experiment")
+        return parent_id
 
     def write_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
         """Log the settings of a run, as many at a time as MLflow accepts."""
