@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from gradclip import keys
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.overrides import as_typed
+from gradclip.config.overrides import as_typed, launcher_of
 from gradclip.errors import ConfigError, GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, counted, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
@@ -218,7 +218,8 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
 
     chosen = run_ids if any(job.done_before for job in jobs) else parent.run_id
     own, figure_format = folder / keys.COMPARISON_FOLDER, str(config.figure_format)
-    draw, typed = bool(config.figures), as_typed(config.hydra.overrides.task)
+    draw, overrides = bool(config.figures), config.hydra.overrides
+    typed = [*as_typed(overrides.task), *launcher_of(overrides.hydra)]
     found = compare(parent.store, chosen, own, draw=draw, figure_format=figure_format, typed=typed)
     result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
     if any(len(one.errors) > 1 for one in found.summaries):
