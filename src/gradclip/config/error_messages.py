@@ -19,7 +19,6 @@ REWRITTEN = {  # Hydra's messages that do not begin with the argument
     r"Could not delete '(.*)'. No match in the defaults list": r"~\1: no such group is chosen",
     r"force-add of config groups is not supported: '\++(.*)'": r"\1: write it without pluses",
     r"Multiple values for (.*?)\. To override .*": r"\1: already chosen; write it without a plus",
-    r"Ambiguous value for argument '(.*)'.*": r"\1: several values need --multirun (-m)",
 }
 
 
@@ -42,6 +41,11 @@ def _describe(error: Exception, command: str) -> str:
     if line.startswith("Error merging override "):
         reason = f" ({first_line(error.__cause__)})" if error.__cause__ else ""
         return f"{line.removeprefix('Error merging override ')}: not a valid value for this setting{reason}"
+    if line.startswith("Ambiguous value for argument '"):
+        override = line.split("'", 1)[1].rpartition("'")[0]
+        name, _, values = override.partition("=")
+        many = "several values need --multirun (-m)"
+        return f"{override}: {many if command == 'train' else f'a list needs brackets: {name}=[{values}]'}"
     if "does not support sweep type" in line:
         return "interval(...): a grid needs separate values; list them, or search the range with hydra/sweeper=search"
     for form, rewritten in REWRITTEN.items():
