@@ -24,6 +24,12 @@ def test_no_two_of_many_methods_look_alike():
     assert len({(str(line_style(index)), line_marker(index)) for index in range(16)}) == 16
 
 
+def test_groups_without_clipping_differ_in_style():
+    lines = axes_of("thresholds, several without clipping")[0].get_lines()
+    unclipped = [line for line in lines if line.get_label().startswith("none")]
+    assert len({line._unscaled_dash_pattern for line in unclipped}) == 2
+
+
 def test_accuracies_fill_the_axis():
     axes = axes_of("thresholds of accuracies")[0]
     low, high = axes.get_ylim()
