@@ -1,8 +1,10 @@
 """Figures of scores by threshold and by two settings."""
 
-from gradclip.plots.style import series_style
+import re
+
+from gradclip.plots.style import GREY, draw, series_style
 from gradclip.plots.thresholds import line_marker, line_style
-from tests.plots.figures import axes_of, labels
+from tests.plots.figures import FIGURES, axes_of, labels
 
 
 def test_every_run_is_a_dot_and_the_edge_is_marked():
@@ -24,10 +26,11 @@ def test_no_two_of_many_methods_look_alike():
     assert len({(str(line_style(index)), line_marker(index)) for index in range(16)}) == 16
 
 
-def test_groups_without_clipping_differ_in_style():
-    lines = axes_of("thresholds, several without clipping")[0].get_lines()
-    unclipped = [line for line in lines if line.get_label().startswith("none")]
-    assert len({line._unscaled_dash_pattern for line in unclipped}) == 2
+def test_groups_without_clipping_differ_in_style(tmp_path):
+    draw(path := tmp_path / "thresholds.svg", FIGURES["thresholds, several without clipping"])
+    grey = f"stroke: {GREY.lower()}"
+    drawn = [style for style in re.findall(r'style="([^"]+)"', path.read_text()) if grey in style]
+    assert len({re.search(r"stroke-dasharray: ([^;]+)", style)[1] for style in drawn if "dasharray" in style}) == 2
 
 
 def test_accuracies_fill_the_axis():
