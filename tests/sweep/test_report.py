@@ -49,7 +49,7 @@ def test_words_that_all_names_share_are_in_the_title_only() -> None:
     table = run_table([JobResult(number, name, done_before=number == 1) for number, name in enumerate(names)])
     assert table.title == "2 runs with path=my table.csv seed=0"
     assert [row[1] for row in table.rows] == ["none lr=0.1", "none lr=0.2 (done before)"]
-    solved = [JobResult(seed, f"none length=9 lr={rate} seed={seed}", solved=True) for rate in (1, 2) for seed in (0, 1)]
+    solved = [JobResult(0, f"none length=9 lr={rate} seed={seed}", solved=True) for rate in (1, 2) for seed in (0, 1)]
     assert [row[0] for row in success_tables(solved)[0].rows] == ["none lr=1", "none lr=2"]
     alone = run_table([JobResult(0, names[0])])
     assert (alone.title, alone.rows[0][1]) == ("1 run", names[0])

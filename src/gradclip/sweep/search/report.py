@@ -44,7 +44,8 @@ class Report:
         if best is None:
             return ""
         seed, many = f"seed={','.join(self.seeds)}", len(self.seeds) > 1
-        return train_command([*(launcher_of(self.hydra) if many else []), *self.fixed, *best.overrides, seed], multirun=many)
+        launcher = launcher_of(self.hydra) if many else []
+        return train_command([*launcher, *self.fixed, *best.overrides, seed], multirun=many)
 
 
 def write_report(folder: Path, report: Report, figure_format: str = "png") -> None:
