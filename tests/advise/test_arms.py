@@ -63,6 +63,7 @@ def test_a_users_module_keeps_its_optimizer() -> None:
 def test_only_a_clipped_run_has_control_arms() -> None:
     assert [control.what for control in controls(clipped())] == [UNCLIPPED_EQUIVALENT, "always normalized"]
     assert controls(gather(made_run(), made_telemetry(RAMP))) == []
+    assert controls(gather(made_run(clip="norm", value="1000.0", fraction=0.0), made_telemetry(RAMP))) == []
 
 
 def test_no_two_arms_train_alike() -> None:

@@ -56,12 +56,13 @@ def test_a_parent_and_a_list_of_runs_can_be_compared(compare: Command, runs: Sea
     assert "final/mse_train of 2 runs on regression: a list" in done.stdout
     assert "there is no other group to compare it with" in done.stdout
     done = compare(f"runs={parent_of(runs)}", "figures=false", "by=[clip.name]")
-    assert (
-        "Some groups mix runs that differ in more than the seed. Add these settings to by=: clip.value." in done.stdout
-    )
+    by = "'by=[clip.name,clip.value]'"
+    assert f"Some groups mix runs that differ in more than the seed. To separate them: {by}\n" in done.stdout
 
 
 BAD = [
+    (["by=clip.value"], "by: got 'clip.value'; must be a list: by=[clip.value]"),
+    (["by=clip.name,clip.value"], "by=clip.name,clip.value: a list needs brackets: by=[clip.name,clip.value]"),
     (["metrik=x"], "metrik: no such setting or group (did you mean 'metric'?)"),
     (["clip=norm"], "clip: no such setting or group"),
     (["target=abc"], "target: got 'abc'; must be a valid number"),

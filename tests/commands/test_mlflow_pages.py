@@ -189,7 +189,7 @@ def test_the_page_of_a_diverged_run_shows_where_it_diverged_and_what_to_try(
     diverged = by_name[DIVERGED]
     browser.open(run_page(view, diverged))
     browser.find(keys.DIVERGED_IN)
-    browser.wait_for("Diverged at step 9 (epoch 1), in the loss.", "What to try: data.scale_target=standard")
+    browser.wait_for("Diverged at step 9 (epoch 1), in the loss.", "What to try: -m clip=norm clip.value=0.36,")
     browser.wait_for("outcome : diverged", "diverged_step : 9", "diverged_epoch : 1", "diverged_in : loss")
     browser.open(run_page(view, diverged, "/artifacts"))
     browser.click("explosion")

@@ -118,3 +118,18 @@ def test_groups_that_mix_methods_have_no_edge() -> None:
     found = compared(runs)
     mixed = replace(found, grouping=group_runs(runs, by=["clip.value"]))
     assert edges(mixed) == []
+
+
+def test_a_command_repeats_the_launcher_that_the_user_typed() -> None:
+    found = compared(by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]}))
+    typed = ["clip.value=0.1,1,10", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    command = edge_lines(replace(found, typed=typed))[1]
+    assert command.startswith("    python src/train.py -m hydra/launcher=joblib hydra.launcher.n_jobs=2 clip=norm")
+
+
+@pytest.mark.parametrize("setting", ["module._target_", "data._target_", "callbacks.early_stopping._target_"])
+def test_code_of_the_user_s_own_gets_no_launcher_that_cannot_stack_it(setting: str) -> None:
+    runs = by_threshold({"0.1": [9.0, 8.0], "1.0": [5.0, 6.0], "10.0": [1.0, 2.0]})
+    for run in runs:
+        run.parameters[setting] = "my.Class"
+    assert edge_lines(compared(runs))[1].startswith("    python src/train.py -m clip=norm")

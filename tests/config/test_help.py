@@ -1,5 +1,7 @@
 """``--help`` describes every option and every setting of the chosen options."""
 
+import re
+
 import pytest
 import yaml
 
@@ -44,6 +46,21 @@ def test_the_chosen_option_is_marked_and_an_unknown_option_is_refused():
     assert " * mse " in help_text("train", "")
     with pytest.raises(ConfigError, match=r"^loss: got 'huberr' \(did you mean 'huber'\?\); choose from auto, "):
         help_text("train", "", ["loss=huberr"])
+
+
+@pytest.mark.parametrize(
+    ("primary", "word", "answer"),
+    [
+        ("train", "zscore", "clip=zscore"),
+        ("train", "own", "data=own or module=own"),
+        ("train", "loss", "loss=option; choose from auto, "),
+        ("train", "clip.value", "clip=option; choose from activation, "),
+        ("compare", "by", "group=option, where the group is tracking, or --help alone for everything"),
+    ],
+)
+def test_a_word_alone_is_refused_with_what_to_write(primary, word, answer):
+    with pytest.raises(ConfigError, match=f"^--help: got {word!r}; write {re.escape(answer)}"):
+        help_text(primary, "", [word])
 
 
 def test_help_on_an_option_shows_only_that_option():

@@ -90,10 +90,11 @@ def test_norms_after_clipping_are_shown_only_if_clipping_changed_them():
     unclipped = str(explain(exploded(), 0.01))
     assert "after clipping" not in unclipped
     assert "        4         1000           5000\n" in unclipped
-    assert "the gradients need clipping: thresholds" in unclipped
-    clipped = str(explain(exploded(norms_clipped=[[3.0, 4.0]] * 4 + [[np.nan, np.nan]] * 2), 0.01))
-    assert "        4         1000           5000           5.00\n" in clipped
-    assert "the gradients need stronger clipping: thresholds" in clipped
+    assert "thresholds below the smallest norm, 5" in unclipped
+    clipped = str(explain(exploded(norms_clipped=[[1.2, 1.6]] * 4 + [[np.nan, np.nan]] * 2), 0.01))
+    assert "        4         1000           5000           2.00\n" in clipped
+    assert "thresholds below the smallest norm after clipping, 2\n" in clipped
+    assert "(0.002, 0.02, 0.2)" in clipped
 
 
 def test_the_history_has_at_most_fifty_steps():
@@ -111,14 +112,24 @@ def test_a_non_finite_first_step_has_no_history():
     assert "check data and initialization" in str(explosion)
 
 
+BOUNDS = ["-m clip=norm clip.value=0.005,0.05,0.5", "loss=huber"]
+
+
+@pytest.mark.parametrize(
+    ("target", "remedies"),
+    [
+        (500, [*BOUNDS, "data.scale_target=standard", "optimizer.lr=0.001"]),
+        (50_000, ["data.scale_target=standard", *BOUNDS, "optimizer.lr=0.001"]),
+        (0.001, ["data.scale_target=standard", BOUNDS[0], "optimizer.lr=0.001"]),
+        (1.0, [BOUNDS[0], "optimizer.lr=0.001"]),
+    ],
+)
+def test_what_bounds_every_step_comes_first_unless_the_target_is_out_of_reach(target, remedies):
+    explosion = explain(exploded(target_max_abs=[target] * 6, updates=[[0.5, 0.001]] * 6), learning_rate=0.01)
+    assert [remedy.overrides for remedy in explosion.remedies] == remedies
+
+
 def test_only_remedies_that_the_record_supports_are_suggested():
-    explosion = explain(exploded(target_max_abs=[500] * 6, updates=[[0.5, 0.001]] * 6), learning_rate=0.01)
-    assert [remedy.overrides for remedy in explosion.remedies] == [
-        "data.scale_target=standard",
-        "optimizer.lr=0.001",
-        "-m clip=norm clip.value=0.005,0.05,0.5",
-        "loss=huber",
-    ]
     assert [remedy.overrides for remedy in explain(exploded(), 0.01).remedies] == [
         "-m clip=norm clip.value=0.005,0.05,0.5"
     ]
@@ -159,7 +170,7 @@ def test_remedies_are_written_for_the_loop_that_trained(loop, line):
     text = str(explosion)
     assert any(shown.startswith(line) for shown in text.splitlines())
     assert ("clip.value" in text) is (loop == "command")
-    assert json.loads(explosion.to_json())["remedies"][0]["how"]["torch"] == ["lr=0.001  # argument of the optimizer"]
+    assert json.loads(explosion.to_json())["remedies"][-1]["how"]["torch"] == ["lr=0.001  # argument of the optimizer"]
 
 
 def test_with_several_learning_rates_the_first_large_update_is_named():
@@ -175,7 +186,7 @@ def test_with_several_learning_rates_the_first_large_update_is_named():
     [
         ({}, ["look at this batch, and at the network's output and loss for it"]),
         ({"loss": [1, 1, 1, np.inf, np.nan]}, ["look at this batch, and at the network's output and loss for it"]),
-        ({"updates": [[0, 0], [0, 0.2], [0, 0], [0, 0], [0, 0]]}, ["optimizer.lr=0.001", "-m clip=norm "]),
+        ({"updates": [[0, 0], [0, 0.2], [0, 0], [0, 0], [0, 0]]}, ["-m clip=norm ", "optimizer.lr=0.001"]),
         ({"norms": [[1, 1], [1, 1], [99, 99], [1, 1], [1, 1]]}, ["-m clip=norm "]),
     ],
     ids=["NaN", "infinite", "large update", "jump of the norm"],
@@ -202,6 +213,6 @@ def test_reasons_are_aligned_beside_a_long_remedy():
     norms = [[0.2171 * 10**step, 0.0] for step in range(4)] + [[np.nan] * 2]
     record = make_record(norms, loss=[1, 10, 100, 1000, np.inf], target_max_abs=[500] * 5)
     text = str(replace(explain(record, 0.01), loop="command"))
-    first, *_, thresholds, _ = text.partition("What to try:\n")[2].splitlines()
+    thresholds, loss, target = text.partition("What to try:\n")[2].splitlines()
     assert "clip.value=0.00022,0.0022,0.022" in thresholds
-    assert first.index("the target is not scaled") == thresholds.index("the gradients need clipping")
+    assert thresholds.index("thresholds below") == loss.index("large errors") == target.index("the target is not")

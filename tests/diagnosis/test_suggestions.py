@@ -88,11 +88,12 @@ def test_advice_on_an_exploded_run_uses_the_steps_before_the_explosion() -> None
 
 def test_a_threshold_is_not_chosen_from_too_few_steps() -> None:
     evidence = gather(made_run(outcome="diverged"), made_telemetry([4.0, 6.0, 5.0, 900.0, np.inf], target=550.0))
-    scaled, slower, thresholds, *_ = suggest(evidence, evidence)
+    thresholds, loss, scaled, slower, *_ = suggest(evidence, evidence)  # in the order of the explosion report
+    assert thresholds.changes == ("clip=norm", "clip.value=0.004,0.04,0.4")
+    assert loss.changes == ("clip=none", "loss=huber")
     assert scaled.changes == ("clip=none", "data.scale_target=standard")
     assert slower.changes == ("optimizer.lr=0.001",)
     assert "a guess and may diverge again" in slower.why
-    assert thresholds.changes == ("clip=norm", "clip.value=0.004,0.04,0.4")
     assert not thresholds.has_one_setting
     assert any("after 3 of 5 steps" in line and "not enough to choose" in line for line in map(str, find(evidence)))
 

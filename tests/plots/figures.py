@@ -148,6 +148,9 @@ FIGURES = {
     "norms, elements clipped": partial(
         norms, step=STEPS, norm=STEADY, norm_clipped=np.minimum(STEADY, 2.0), thresholds={"value": 0.5}
     ),
+    "norms, both clipped": partial(
+        norms, step=STEPS, norm=STEADY, norm_clipped=np.minimum(STEADY, 2.0), thresholds={"norm": 2.0, "value": 0.5}
+    ),
     "norms far above the threshold": partial(
         norms, step=STEPS, norm=STEADY * 1e30, norm_clipped=STEADY * 0, thresholds={"norm": 1.0}
     ),
@@ -256,6 +259,7 @@ FIGURES = {
         thresholds, lines=[ACCURATE, ACCURATE], unclipped=[], edge=None, is_fraction=True
     ),
     "thresholds, many within a decade": partial(thresholds, lines=[MANY_THRESHOLDS], edge=None),
+    "thresholds, several without clipping": partial(thresholds, unclipped=[("none lr=1", 5.0), ("none lr=2", 9.0)]),
     "thresholds, all diverged": partial(thresholds, lines=[ALL_DIVERGED], edge=None),
     "grid": partial(
         plot_grid,

@@ -31,6 +31,13 @@ def test_the_threshold_of_elements_is_drawn_with_the_largest_element():
     np.testing.assert_array_equal(element.get_lines()[0].get_ydata(), STEADY)
 
 
+def test_the_thresholds_of_the_norm_and_of_elements_differ_in_style():
+    panels = axes_of("norms, both clipped")
+    lines = [line for panel in panels for line in panel.get_lines() if line.get_label().startswith("threshold of")]
+    assert [line.get_label() for line in lines] == ["threshold of the norm: 2", "threshold of each element: 0.5"]
+    assert [line.get_linestyle() for line in lines] == ["--", "-."]
+
+
 def test_a_scheduled_threshold_is_drawn_over_the_steps_and_not_in_the_histogram():
     (axes,) = axes_of("norms, threshold scheduled")
     *_, threshold = axes.get_lines()

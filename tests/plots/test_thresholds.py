@@ -1,8 +1,10 @@
 """Figures of scores by threshold, or by two settings, show every run and label what diverged."""
 
-from gradclip.plots.style import series_style
+import re
+
+from gradclip.plots.style import GREY, draw, series_style
 from gradclip.plots.thresholds import line_marker, line_style
-from tests.plots.figures import axes_of, labels
+from tests.plots.figures import FIGURES, axes_of, labels
 
 
 def test_every_run_is_a_dot_and_the_edge_is_marked():
@@ -22,6 +24,13 @@ def test_thresholds_that_were_tried_are_the_ticks_of_a_logarithmic_axis():
 
 def test_no_two_of_many_methods_look_alike():
     assert len({(str(line_style(index)), line_marker(index)) for index in range(16)}) == 16
+
+
+def test_groups_without_clipping_differ_in_style(tmp_path):
+    draw(path := tmp_path / "thresholds.svg", FIGURES["thresholds, several without clipping"])
+    grey = f"stroke: {GREY.lower()}"
+    drawn = [style for style in re.findall(r'style="([^"]+)"', path.read_text()) if grey in style]
+    assert len({re.search(r"stroke-dasharray: ([^;]+)", style)[1] for style in drawn if "dasharray" in style}) == 2
 
 
 def test_accuracies_fill_the_axis():

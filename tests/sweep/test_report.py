@@ -12,6 +12,8 @@ from gradclip.sweep import report
 from gradclip.sweep.report import SweepReport, compare_jobs, run_table, success_tables
 from gradclip.sweep.results import JobResult
 
+HYDRA = ["hydra/launcher=joblib", "hydra.mode=MULTIRUN"]  # the overrides of Hydra's own settings
+
 
 def jobs(**solved: list[bool | None]) -> list[JobResult]:
     runs = [(name, seed, one) for name, seeds in solved.items() for seed, one in enumerate(seeds)]
@@ -42,6 +44,17 @@ def test_a_shortened_table_has_all_failed_runs_and_the_first_of_the_others() -> 
     assert run_table(many).title == "10 runs"
 
 
+def test_words_that_all_names_share_are_in_the_title_only() -> None:
+    names = ["none path=my table.csv lr=0.1 seed=0", "none path=my table.csv lr=0.2 seed=0"]
+    table = run_table([JobResult(number, name, done_before=number == 1) for number, name in enumerate(names)])
+    assert table.title == "2 runs with path=my table.csv seed=0"
+    assert [row[1] for row in table.rows] == ["none lr=0.1", "none lr=0.2 (done before)"]
+    solved = [JobResult(0, f"none length=9 lr={rate} seed={seed}", solved=True) for rate in (1, 2) for seed in (0, 1)]
+    assert [row[0] for row in success_tables(solved)[0].rows] == ["none lr=1", "none lr=2"]
+    alone = run_table([JobResult(0, names[0])])
+    assert (alone.title, alone.rows[0][1]) == ("1 run", names[0])
+
+
 def test_validation_scores_have_a_column_if_a_run_has_one() -> None:
     without = JobResult(0, "a", score="mse", scores={"train": 1.0, "test": 2.0})
     assert run_table([without]).columns == ("job", "run", "outcome", "train MSE", "test MSE", "clipped")
@@ -61,10 +74,10 @@ def test_jobs_finished_earlier_are_compared_with_the_new_jobs(
     monkeypatch.setattr(report, "find_parent", Mock(return_value=Mock(run_id="parent")))
     monkeypatch.setattr(report, "result_of", Mock())
     both = [JobResult(0, "a", "0", done_before=done_before), JobResult(1, "b", "1")]
-    config = {"figures": False, "figure_format": "png", "hydra": {"overrides": {"task": ["seed=0,1"]}}}
+    config = {"figures": False, "figure_format": "png", "hydra": {"overrides": {"task": ["seed=0,1"], "hydra": HYDRA}}}
     assert compare_jobs(tmp_path, both, OmegaConf.create(config))
     assert compare.call_args.args[1] == compared
-    assert compare.call_args.kwargs["typed"] == ["seed=0,1"]
+    assert compare.call_args.kwargs["typed"] == ["seed=0,1", "hydra/launcher=joblib"]
 
 
 def test_an_error_at_the_start_or_the_end_of_a_multirun_ends_the_command(

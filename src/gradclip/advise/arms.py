@@ -71,8 +71,11 @@ def plain_remedies(evidence: Evidence) -> list[Remedy]:
 
 
 def controls(evidence: Evidence) -> list[Remedy]:
-    """Return the control arms that show whether a clipped run needs its clipping, or only smaller steps."""
-    if not evidence.clips:
+    """Return the control arms that show whether a clipped run needs its clipping, or only smaller steps.
+
+    There are none if the clipping never changed a gradient.
+    """
+    if not evidence.clips or evidence.clip_fraction == 0:
         return []
     found = [unclipped_equivalent(evidence)]
     if evidence.training.clip == "norm":

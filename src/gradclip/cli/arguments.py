@@ -122,6 +122,11 @@ def _options_on_search_path(group: str, arguments: Sequence[str], command: str) 
     return sorted({*options, *(path.stem for path in in_folder)})
 
 
+def overrides_in(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments that are neither flags nor values of flags."""
+    return [*_flags_of(arguments).overrides]
+
+
 def _flags_of(arguments: Sequence[str]) -> Any:
     """Split arguments into flags and overrides as Hydra does, which would answer an unknown flag with its usage."""
 

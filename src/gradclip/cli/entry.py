@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from gradclip import __version__
-from gradclip.cli.arguments import check_arguments, with_flag_first, with_globs_expanded, with_home_folder
+from gradclip.cli.arguments import check_arguments, overrides_in, with_flag_first, with_globs_expanded, with_home_folder
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.help import help_text
 from gradclip.config.overrides import for_hydra
@@ -59,7 +59,7 @@ def run_command(main: Callable[[], None], command: str, usage: str) -> int:
     use_utf8()
     arguments = sys.argv[1:]
     with errors_in_one_line(command):
-        if print_help_or_version(arguments, lambda: help_text(command, cleandoc(usage), arguments)):
+        if print_help_or_version(arguments, lambda: help_text(command, cleandoc(usage), overrides_in(arguments))):
             return 0
     remove_abandoned()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # otherwise Hydra prints the error itself and exits with 1

@@ -1,5 +1,6 @@
 """Settings to try next if the best group is at the edge of the values tried."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -9,7 +10,15 @@ from gradclip.compare.labels import typed_overrides
 from gradclip.compare.summary import Comparison
 from gradclip.config.clip import PERCENTILE_METHODS
 from gradclip.config.identity import file_digest
-from gradclip.config.overrides import is_of_hydra, is_of_tracking, is_plain, merge, setting_of, train_command
+from gradclip.config.overrides import (
+    is_of_hydra,
+    is_of_tracking,
+    is_plain,
+    launcher_of,
+    merge,
+    setting_of,
+    train_command,
+)
 from gradclip.errors import ConfigError
 from gradclip.formatting import CODE, parse_number
 from gradclip.tracking.stored_runs import StoredRun
@@ -18,6 +27,7 @@ SCALES = {"clip.value": "threshold", "clip.norm": "threshold of the norm", "opti
 FEWEST_VALUES = 3  # with fewer values, nearly every one is at an edge
 SEED_DIGITS = 10  # of the largest seed; Python converts no text of thousands of digits
 NEARLY_NONE = 0.005  # fraction of clipped steps that is printed as 0%
+OWN_CODE = re.compile(r"(module|data|callbacks\..+)\._target_")  # settings of runs that cannot be stacked
 
 
 @dataclass(frozen=True)
@@ -76,7 +86,14 @@ def edge_lines(comparison: Comparison) -> list[str]:
     kept = _overrides_to_keep(runs[-1], comparison.typed)
     if kept is None:
         return [f"{edge}." for edge in found]
-    return [line for edge in found for line in (f"{edge}:", f"{CODE}{_command(runs, kept, edge)}")]
+    overrides = [*_launcher(runs[-1], comparison.typed), *kept]
+    return [line for edge in found for line in (f"{edge}:", f"{CODE}{_command(runs, overrides, edge)}")]
+
+
+def _launcher(run: StoredRun, typed: Sequence[str]) -> list[str]:
+    """Return the launcher that the user typed; without one, the vectorized launcher if it can stack the run."""
+    is_own = any(map(OWN_CODE.fullmatch, run.parameters))
+    return launcher_of(typed) or ([] if is_own else ["hydra/launcher=vectorized"])
 
 
 def _overrides_to_keep(run: StoredRun, typed: Sequence[str]) -> list[str] | None:
@@ -112,4 +129,4 @@ def _command(runs: Sequence[StoredRun], kept: Sequence[str], edge: Edge) -> str:
     if seeds != [*first_seeds]:
         first_seeds = range(0)
         changes.append(f"seed={','.join(map(str, seeds))}")
-    return train_command(["hydra/launcher=vectorized", *merge(kept, changes)], multirun=True, seeds=first_seeds)
+    return train_command(merge(kept, changes), multirun=True, seeds=first_seeds)

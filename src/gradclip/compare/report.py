@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import isfinite, isinf, isnan
+from shlex import quote
 
 import numpy as np
 
@@ -223,8 +224,8 @@ def _caveats(comparison: Comparison) -> list[str]:
     if len(summaries) > MAX_COMPARED_GROUPS and comparison.pairs:
         lines.append(f"Only the best {MAX_COMPARED_GROUPS} of {len(summaries)} groups were tested.")
     if grouping.mixed:
-        mixed = ", ".join(grouping.mixed)
-        lines.append(f"Some groups mix runs that differ in more than the seed. Add these settings to by=: {mixed}.")
+        typed = quote(f"by=[{','.join([*grouping.by, *grouping.mixed])}]")
+        lines.append(f"Some groups mix runs that differ in more than the seed. To separate them: {typed}")
     if grouping.duplicates:
         lines.append(f"Ignored older runs with the settings and seed of a newer run: {grouping.duplicates}.")
     if selection.unfinished:

@@ -11,6 +11,7 @@ from gradclip.errors import GradclipError, did_you_mean, first_few, first_line
 from gradclip.formatting import printable, shortened
 
 USER_ERRORS = (GradclipError, HydraException, OmegaConfBaseException)
+AMBIGUOUS = r"Ambiguous value for argument '(.*?)=(.*)'.*"
 LINE = 400  # characters at most: a message may quote a whole file
 REWRITTEN = {  # Hydra's messages that do not begin with the argument
     r"Could not append to config. An item is already at '(.*)'": r"\1: already set; write it without a plus",
@@ -18,8 +19,8 @@ REWRITTEN = {  # Hydra's messages that do not begin with the argument
     r"Could not delete from config. The value of '(.*)' is (.*) and not .*": r"~\1: its value is \2",
     r"Could not delete '(.*)'. No match in the defaults list": r"~\1: no such group is chosen",
     r"force-add of config groups is not supported: '\++(.*)'": r"\1: write it without pluses",
+    AMBIGUOUS: r"\1=\2: several values need --multirun (-m)",
     r"Multiple values for (.*?)\. To override .*": r"\1: already chosen; write it without a plus",
-    r"Ambiguous value for argument '(.*)'.*": r"\1: several values need --multirun (-m)",
 }
 
 
@@ -44,6 +45,8 @@ def _describe(error: Exception, command: str) -> str:
         return f"{line.removeprefix('Error merging override ')}: not a valid value for this setting{reason}"
     if "does not support sweep type" in line:
         return "interval(...): a grid needs separate values; list them, or search the range with hydra/sweeper=search"
+    if command != "train":  # only train runs several jobs
+        line = re.sub(AMBIGUOUS, r"\1=\2: a list needs brackets: \1=[\2]", line)
     for form, rewritten in REWRITTEN.items():
         line = re.sub(form, rewritten, line)
     return line if line.endswith("...") else line.rstrip(".")

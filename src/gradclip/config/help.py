@@ -30,10 +30,12 @@ def help_text(command: str, usage: str, overrides: Sequence[str] = ()) -> str:
         overrides: arguments of the command.
 
     Raises:
-        ConfigError: an argument chooses an option that does not exist.
+        ConfigError: an argument chooses an option that does not exist, or is only a word.
     """
     path = CONFIG_FOLDER / f"{command}.yaml"
     defaults, groups = _defaults(path), config_groups(command)
+    for word in (override for override in overrides if "=" not in override):
+        raise ConfigError(f"--help: got {word!r}; write {_instead_of(word, groups)}")
     choices = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
     chosen = _chosen_options(defaults, choices)
     for group in choices.keys() & set(groups):
@@ -58,6 +60,16 @@ def help_text(command: str, usage: str, overrides: Sequence[str] = ()) -> str:
             f"Hydra's own flags, such as {many}--cfg job (print the settings): --hydra-help",
         ]
     )
+
+
+def _instead_of(word: str, groups: Sequence[str]) -> str:
+    """Return what to write for a word that is the name of an option, of a group or of a setting, or none of these."""
+    if found := [f"{group}={word}" for group in groups if word in config_options(group)]:
+        return " or ".join(found)
+    group = word.partition(".")[0]
+    if group in groups:
+        return f"{group}=option; choose from {', '.join(config_options(group))}"
+    return f"group=option, where the group is {' | '.join(groups)}, or --help alone for everything"
 
 
 def _help_of_options(options: dict[str, str], command: str) -> str:

@@ -33,6 +33,16 @@ def is_of_hydra(override: str) -> bool:
     return setting_of(override).replace("/", ".").split(".")[0] == "hydra"
 
 
+def launcher_of(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that choose and set up the launcher.
+
+    Example:
+        >>> launcher_of(["hydra/launcher=joblib", "hydra.launcher.n_jobs=4", "hydra.sweep.dir=a", "seed=1"])
+        ['hydra/launcher=joblib', 'hydra.launcher.n_jobs=4']
+    """
+    return [one for one in overrides if setting_of(one).replace("/", ".").startswith("hydra.launcher")]
+
+
 def is_of_tracking(override: str) -> bool:
     """Return whether an override says which store runs are written to, and how."""
     return setting_of(override).partition(".")[0] == "tracking"

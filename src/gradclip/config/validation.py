@@ -125,6 +125,8 @@ def _explain(error: ValidationError, settings: type[Settings]) -> str:
             return ".".join(filter(None, [name, message.removeprefix("Value error, ")]))
         case "union_tag_invalid":
             return f"{name}.name: got {first['ctx']['tag']!r}; choose from {first['ctx']['expected_tags']}"
+        case "list_type":
+            return f"{name}: got {first['input']!r}; must be a list: {name}=[{first['input'] or '...'}]"
         case _:
             return f"{name}: got {first['input']!r}; {message}"
 

@@ -55,6 +55,16 @@ def is_far_from_one(magnitude: float) -> bool:
     return magnitude > LARGE_TARGET or 0 < magnitude < SMALL_TARGET
 
 
+def is_out_of_reach(magnitude: float) -> bool:
+    """Return whether a target is so small that its scale is learned first, or too large for clipped steps to reach.
+
+    Example:
+        >>> is_out_of_reach(1e6), is_out_of_reach(0.0003), is_out_of_reach(550.0)
+        (True, True, False)
+    """
+    return not SMALL_TARGET <= magnitude <= VERY_LARGE_TARGET
+
+
 def is_scale_free(optimizer: str) -> bool:
     """Return whether the updates of an optimizer hardly depend on the length of a single gradient.
 

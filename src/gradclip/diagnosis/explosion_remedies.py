@@ -5,7 +5,13 @@ from collections.abc import Mapping
 import numpy as np
 
 from gradclip.arrays import Floats
-from gradclip.diagnosis.conditions import EXPLOSION_FACTOR, LARGE_TARGET, LARGE_UPDATE, is_far_from_one
+from gradclip.diagnosis.conditions import (
+    EXPLOSION_FACTOR,
+    LARGE_TARGET,
+    LARGE_UPDATE,
+    is_far_from_one,
+    is_out_of_reach,
+)
 from gradclip.diagnosis.finite_statistics import largest_of
 from gradclip.diagnosis.remedy import OUR_NETWORK, Remedy, clip_norm
 from gradclip.diagnosis.suggestions import BOUNDED_LOSS, rounded, scaled_target, smaller_rate, thresholds_over_decades
@@ -71,16 +77,17 @@ def _of_place(place: str, history: GradientRecord) -> Remedy | None:
 def _of_history(
     record: GradientRecord, history: GradientRecord, learning_rate: float | Mapping[str, float]
 ) -> list[Remedy]:
+    """Return what bounds every step first: docs/exploding.md has the measurements behind this order."""
     remedies = []
-    target, norms = largest_of(record.target_max_abs), positive(history.norm)
-    if is_far_from_one(target):
-        remedies.append(scaled_target(target))
-    if largest_of(history.update_ratios) > LARGE_UPDATE:
-        remedies.append(smaller_rate(*_large_update(history, learning_rate)))
+    target, norms = largest_of(record.target_max_abs), positive(history.norm_clipped)
     if norms.size:
         remedies.append(thresholds_over_decades(float(norms.min()), differ(history.norm, history.norm_clipped)))
     if target > LARGE_TARGET:
         remedies.append(BOUNDED_LOSS)
+    if is_far_from_one(target):
+        remedies.insert(0 if is_out_of_reach(target) else len(remedies), scaled_target(target))
+    if largest_of(history.update_ratios) > LARGE_UPDATE:
+        remedies.append(smaller_rate(*_large_update(history, learning_rate)))
     why = "the first step was already non-finite: check data and initialization"
     return remedies or [Remedy("another network or initialization", why, OUR_NETWORK)]
 

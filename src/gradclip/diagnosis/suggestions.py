@@ -45,8 +45,10 @@ def suggest(measured: Evidence, run: Evidence) -> list[Remedy]:
     by_norms = [] if ended_calmly else [*_thresholds_by_norms(measured)]
     scaling = [unclipped(scaled_target(run.target_max_abs))] if run.can_scale_target else []
     step_size, epochs = [*_step_size(run)], [*_fewer_epochs(run)]
-    if measured.has_too_few_steps or scaling_comes_first(run):
+    if scaling_comes_first(run):
         ordered = [*scaling, *step_size, *clipping, *_other_causes(run)]
+    elif measured.has_too_few_steps:
+        ordered = [*clipping, *_other_causes(run), *scaling, *step_size]  # as in the explosion report
     elif (run.training.outcome in ENDED_WELL or run.overfits_after_epoch) and not clipping:
         ordered = step_size  # there is no failure whose cause could be removed
     else:
@@ -73,9 +75,8 @@ def rounded(value: float) -> str:
 
 
 def scaling_comes_first(evidence: Evidence) -> bool:
-    """Return whether a target is so small that its scale is learned first, or too large for clipped steps to reach."""
-    target = evidence.target_max_abs
-    return evidence.can_scale_target and not conditions.SMALL_TARGET <= target <= conditions.VERY_LARGE_TARGET
+    """Return whether the target can be scaled, and must be before clipping can help."""
+    return evidence.can_scale_target and conditions.is_out_of_reach(evidence.target_max_abs)
 
 
 def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
@@ -83,7 +84,7 @@ def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
     if norms is None:
         return
     if evidence.has_too_few_steps:
-        yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()), evidence.clips)
+        yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()))
         return
     may_clip_parts = not evidence.is_mostly_clipped  # otherwise usual norms are far too large as thresholds
     if may_clip_parts and evidence.spiking_parameter:
@@ -133,16 +134,15 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
     return Remedy("clipping by the norm, with cosine decay", why, how + remedy.COSINE_DECAY)
 
 
-def thresholds_over_decades(smallest: float, is_clipped: bool) -> Remedy:
+def thresholds_over_decades(smallest: float, after_clipping: bool = False) -> Remedy:
     """Return thresholds far below the smallest norm, for a training run that exploded after a few steps.
 
     Args:
         smallest: smallest norm of the steps before the explosion.
-        is_clipped: whether these steps were clipped, which was not enough.
+        after_clipping: whether it was measured after clipping, which was not enough.
     """
     values = ",".join(rounded(smallest * factor) for factor in (0.001, 0.01, 0.1))
-    needed = "stronger clipping" if is_clipped else "clipping"
-    why = f"the gradients need {needed}: thresholds well below the smallest norm so far, {smallest:.4g}"
+    why = f"thresholds below the smallest norm{' after clipping' if after_clipping else ''}, {smallest:.4g}"
     return Remedy("clipping by the norm, at several thresholds", why, remedy.clip_norm(values))
 
 

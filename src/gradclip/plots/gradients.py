@@ -30,6 +30,7 @@ MARKED_STEPS = 60
 BEFORE = "before clipping"
 NORM_LABEL = "gradient norm (global L2)"
 NORM_UNIT = f"{NORM_LABEL}, loss per unit of weight"
+THRESHOLD_STYLES = {"norm": "--", "value": "-."}  # a legend may have both; they also differ in print without colours
 PERCENTILES = {50: ":", 90: "--", 99: "-"}  # line styles by percentile
 WINDOWS = 50  # windows of the rolling median in each run; a shorter run is not smoothed
 NEARLY_ALL = 0.9  # if this fraction of the steps is clipped, single steps are not marked
@@ -72,11 +73,11 @@ def plot_norms(
         _mark_clipped(panels[0], step[norm_clipped != norm], len(step))
     log_axis_over_decades(panels[0], np.hstack([norm, norm_clipped, thresholds.get("norm", np.nan)]))
     if "norm" in thresholds:
-        _draw_threshold(panels[0], step, thresholds["norm"], "the norm")
+        _draw_threshold(panels[0], step, thresholds["norm"], "the norm", THRESHOLD_STYLES["norm"])
     if "value" in thresholds:
         panels[1].set(ylabel="largest |element|")
         _plot_steps(panels[1], step, max_abs, BEFORE)
-        _draw_threshold(panels[1], step, thresholds["value"], "each element")
+        _draw_threshold(panels[1], step, thresholds["value"], "each element", THRESHOLD_STYLES["value"])
         log_axis_over_decades(panels[1], np.hstack([max_abs, thresholds["value"]]))
     for panel in panels:
         if divergence is not None:
@@ -134,7 +135,7 @@ def plot_norm_histogram(
         label = f"{percentile}th percentile: {format_value(value)}"
         axes.axvline(value, color="black", linewidth=0.9, linestyle=style, label=label)
     if np.isfinite(fixed):  # a threshold of elements does not limit the norm
-        axes.axvline(fixed, color=RED, linestyle="--", label=f"threshold of the norm: {fixed:g}")
+        axes.axvline(fixed, color=RED, linestyle=THRESHOLD_STYLES["norm"], label=f"threshold of the norm: {fixed:g}")
     integer_ticks(axes.yaxis)
     legend_below(figure, axes)
 
@@ -146,13 +147,13 @@ def _plot_steps(
     axes.plot(step, values, color=color, linewidth=linewidth, marker=marker, label=label)
 
 
-def _draw_threshold(axes: Axes, step: NDArray[np.int64], threshold: float | Floats, quantity: str) -> None:
+def _draw_threshold(axes: Axes, step: NDArray[np.int64], threshold: float | Floats, quantity: str, style: str) -> None:
     """Draw a threshold over the steps: a line across the panel, or one that follows a schedule."""
     if isinstance(threshold, np.ndarray):
         label = f"threshold of {quantity}: {threshold[0]:g} to {threshold[-1]:g}" if len(step) else None
-        axes.plot(step, threshold, color=RED, linestyle="--", label=label)
+        axes.plot(step, threshold, color=RED, linestyle=style, label=label)
     else:
-        axes.axhline(threshold, color=RED, linestyle="--", label=f"threshold of {quantity}: {threshold:g}")
+        axes.axhline(threshold, color=RED, linestyle=style, label=f"threshold of {quantity}: {threshold:g}")
 
 
 def _mark_clipped(axes: Axes, clipped: NDArray[np.int64], steps: int) -> None:

@@ -47,6 +47,8 @@ STYLE: dict[Any, Any] = {
     "figure.subplot.right": 0.97,
     "figure.subplot.bottom": 0.13,
     "figure.subplot.top": 0.91,
+    "figure.constrained_layout.w_pad": 0.1,  # inches, of the figures whose margins are computed
+    "figure.constrained_layout.h_pad": 0.07,
     "svg.fonttype": "none",  # keeps text as text
     "pdf.fonttype": 42,
 }

@@ -94,9 +94,9 @@ def plot_thresholds(
     if np.isfinite(test_medians).any():
         thresholds = np.concatenate([line.threshold for line in lines])
         axes.plot(thresholds, test_medians, "D", color=BLACK, fillstyle="none", label="median on test")
-    for label, median in unclipped:
+    for index, (label, median) in enumerate(unclipped, start=1):  # no line of a method is grey
         text = label if np.isfinite(median) else f"{label}: median run diverged"
-        axes.axhline(median, color=GREY, linestyle="--", label=text)
+        axes.axhline(median, color=GREY, linestyle=line_style(index), linewidth=1.5, label=text)
     if edge is not None:
         label = "best group, at the edge of the thresholds tried"
         axes.axvline(edge, color=RED, linewidth=7, alpha=0.25, zorder=0, label=label)

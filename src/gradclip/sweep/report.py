@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from gradclip import keys
 from gradclip.config.error_messages import USER_ERRORS, describe
-from gradclip.config.overrides import as_typed
+from gradclip.config.overrides import as_typed, launcher_of
 from gradclip.errors import ConfigError, GradclipError, RefusedWriteError, disk_errors
 from gradclip.formatting import Table, counted, format_score, to_markdown, unsent_message
 from gradclip.program import command_line
@@ -221,7 +221,8 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
 
     chosen = run_ids if any(job.done_before for job in jobs) else parent.run_id
     own, figure_format = folder / keys.COMPARISON_FOLDER, str(config.figure_format)
-    draw, typed = bool(config.figures), as_typed(config.hydra.overrides.task)
+    draw, overrides = bool(config.figures), config.hydra.overrides
+    typed = [*as_typed(overrides.task), *launcher_of(overrides.hydra)]
     found = compare(parent.store, chosen, own, draw=draw, figure_format=figure_format, typed=typed)
     if any(len(one.errors) > 1 for one in found.summaries):
         print_findings(found)
@@ -236,14 +237,30 @@ def store_comparison(folder: Path, found: "Comparison | None") -> None:
 
 
 def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
-    """Return one row for each job, or for failed jobs and the first of the others; reasons only if a job failed."""
+    """Return one row for each job, or for failed jobs and the first of the others; reasons only if a job failed.
+
+    The title has the words that all names share.
+    """
     splits = [split for split in SPLITS if any(split in job.scores for job in jobs)]
     columns = ("job", "run", "outcome", *_score_titles({job.score for job in jobs if job.score}, splits))
     columns += ("clipped", "reason") if any(job.error for job in jobs) else ("clipped",)
     listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
     some = "" if len(listed) == len(jobs) else f", {len(listed)} of them shown, all in {TABLES_FILE}"
-    rows = [_run_row(job, splits)[: len(columns)] for job in listed]
-    return Table(f"{counted(len(jobs), 'run')}{some}", columns, rows)
+    shared = _shared_words(jobs)
+    rows = [_run_row(job, splits, shared)[: len(columns)] for job in listed]
+    settings = f" with {' '.join(shared)}" if shared else ""
+    return Table(f"{counted(len(jobs), 'run')}{settings}{some}", columns, rows)
+
+
+def _shared_words(jobs: Sequence[JobResult]) -> list[str]:
+    """Return the words that the names of several jobs share, except the first word, which is the clipping."""
+    names = [job.name.split(" ")[1:] for job in jobs]
+    return [word for word in names[0] if all(word in name for name in names)] if len(names) > 1 else []
+
+
+def _without(shared: Sequence[str], name: str) -> str:
+    first, *others = name.split(" ")
+    return " ".join([first, *(word for word in others if word not in shared)])
 
 
 def _score_titles(scores: Collection[str], splits: Sequence[Split]) -> tuple[str, ...]:
@@ -254,10 +271,10 @@ def _score_titles(scores: Collection[str], splits: Sequence[Split]) -> tuple[str
     return tuple(keys.LOSS_TRAIN if split == "train" else score for split in splits)
 
 
-def _run_row(job: JobResult, splits: Sequence[Split]) -> tuple[str, ...]:
+def _run_row(job: JobResult, splits: Sequence[Split], shared: Sequence[str]) -> tuple[str, ...]:
     return (
         str(job.number),
-        job.title,
+        _without(shared, job.title),
         job.outcome,
         *(format_score(job.score, job.scores[split]) if split in job.scores else "" for split in splits),
         f"{job.clip_fraction:.0%}" if job.clip_fraction == job.clip_fraction else "",
@@ -279,7 +296,8 @@ def success_tables(jobs: Sequence[JobResult]) -> list[Table]:
     from gradclip.compare.statistics import proportion
 
     rows: list[tuple[str, ...]] = []
+    shared = _shared_words(jobs)
     for name, runs in solved.items():
         rate = proportion(sum(runs), len(runs))
-        rows.append((name, f"{sum(runs)} of {len(runs)}", f"{rate.low:.0%} to {rate.high:.0%}"))
+        rows.append((_without(shared, name), f"{sum(runs)} of {len(runs)}", f"{rate.low:.0%} to {rate.high:.0%}"))
     return [Table("Solved", ("group", "solved", "95% interval"), rows)]

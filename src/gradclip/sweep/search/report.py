@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gradclip.config.overrides import train_command
+from gradclip.config.overrides import launcher_of, train_command
 from gradclip.formatting import CODE, Table, counted, format_score, to_markdown
 from gradclip.sweep.search.trial import Trial, best_trial, caveat_of, in_order, metric_of
 from gradclip.terminal import print_lines, print_tables
@@ -43,9 +43,9 @@ class Report:
         best = best_trial(self.trials)
         if best is None:
             return ""
-        launcher = [override for override in self.hydra if override.startswith("hydra/launcher")]
         seed, many = f"seed={','.join(self.seeds)}", len(self.seeds) > 1
-        return train_command([*(launcher if many else []), *self.fixed, *best.overrides, seed], multirun=many)
+        launcher = launcher_of(self.hydra) if many else []
+        return train_command([*launcher, *self.fixed, *best.overrides, seed], multirun=many)
 
 
 def write_report(folder: Path, report: Report, figure_format: str = "png") -> None:
