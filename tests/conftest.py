@@ -43,6 +43,11 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    """Let all objects be freed at exit: from 3.9, Triton prints those of its own that are not."""
+    gc.unfreeze()
+
+
 @pytest.hookimpl(tryfirst=True)  # before -m selects tests by marker
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with its kind, and run unit tests last: a long file at the end would occupy a single worker."""

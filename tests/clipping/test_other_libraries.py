@@ -83,11 +83,11 @@ def by_optax(make):
 def to_jax(tensors):
     import jax
 
-    return {name: jax.numpy.asarray(tensor.T.numpy()) for name, tensor in tensors.items()}
+    return {name: jax.numpy.asarray(tensor.numpy().T) for name, tensor in tensors.items()}
 
 
 def from_jax(arrays):
-    return {name: torch.tensor(np.array(array)).T for name, array in arrays.items()}
+    return {name: torch.tensor(np.array(array).T) for name, array in arrays.items()}
 
 
 def tensorflow(gradients):
@@ -141,7 +141,7 @@ THEIRS = [
 ]
 
 
-@pytest.mark.parametrize(("row", "theirs"), zip(ROWS, THEIRS, strict=True), ids=[row[0] for row in ROWS])
+@pytest.mark.parametrize(("row", "theirs"), list(zip(ROWS, THEIRS, strict=True)), ids=[row[0] for row in ROWS])
 @pytest.mark.parametrize("gradients", [GRADIENTS, SMALL], ids=["large", "small"])
 def test_our_setting_equals_the_setting_of_the_other_library(row, theirs, gradients):
     clipper = make_clipper(**compose_config(row[1].split()).clip.model_dump())

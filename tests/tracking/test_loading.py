@@ -1,11 +1,15 @@
 """Imports run without garbage collection, and collection is as before afterwards."""
 
 import gc
+import os
+import subprocess
 import sys
+from textwrap import dedent
 
 import pytest
 
 from gradclip.tracking.process import load_module as load
+from tests.conftest import ROOT
 
 
 @pytest.fixture
@@ -44,3 +48,22 @@ def test_garbage_collection_is_enabled_again_after_a_failed_import():
     with pytest.raises(ModuleNotFoundError):
         load("no_such_module")
     assert gc.isenabled()
+
+
+def test_objects_of_triton_are_freed_at_exit(tmp_path):
+    (tmp_path / "triton.py").write_text(
+        dedent("""
+        class Kept:
+            def __init__(self):
+                self.itself = self
+
+            def __del__(self):
+                print("freed")
+
+        kept = Kept()
+        """)
+    )
+    program = "from gradclip.tracking.process import load_module; load_module('triton')"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT / "src")])}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("freed\n", "")

@@ -1,7 +1,6 @@
 """Input example of a stored model, as a file: JSON for a data frame, NumPy's format for an array."""
 
 import json
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -30,5 +29,4 @@ def read_example(path: Path) -> Example:
         array: NDArray[Any] = np.load(path, allow_pickle=False)
         return array
     stored = json.loads(path.read_text())
-    frame = pd.read_json(StringIO(stored["frame"]), orient="split", convert_dates=False)
-    return frame.astype(stored["types"])
+    return pd.DataFrame(**json.loads(stored["frame"])).astype(stored["types"])

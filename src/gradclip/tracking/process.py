@@ -1,5 +1,6 @@
 """The tracking process: one for each training process, started before torch is loaded. Read :func:`ask` first."""
 
+import atexit
 import gc
 import multiprocessing
 import os
@@ -198,7 +199,7 @@ def load_module(name: str) -> ModuleType:
     """Return a module; import it and its dependencies with garbage collection disabled, unless it is loaded already.
 
     Modules are never garbage, but the collector traverses them repeatedly. This takes 10 to 20% of the loading time,
-    some time during training, and a second at exit.
+    some time during training, and, unless Triton is loaded, a second at exit.
     """
     if name in sys.modules:
         return sys.modules[name]
@@ -207,6 +208,8 @@ def load_module(name: str) -> ModuleType:
     try:
         module = import_module(name)
         gc.freeze()
+        if "triton" in sys.modules:  # from 3.9, it prints which of its objects were not freed at exit
+            atexit.register(gc.unfreeze)
         return module
     finally:
         if was_enabled:
