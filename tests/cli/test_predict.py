@@ -1,6 +1,7 @@
 """Predictions become the last column of the output; a model or rows that do not fit are refused in one line."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,9 @@ def test_the_output_must_be_another_file_in_an_existing_folder(tmp_path: Path, t
     assert check_output(settings(tmp_path / "out.csv")) == tmp_path / "out.csv"
     with pytest.raises(ConfigError, match=r"that is the input file, data\.path"):
         check_output(settings(tmp_path / "new.csv"))
-    for output in (tmp_path, tmp_path / "nowhere" / "out.csv"):
+    (tmp_path / "link.csv").symlink_to(tmp_path / "out.csv")
+    assert check_output(settings(tmp_path / "link.csv")) == tmp_path / "out.csv"
+    os.mkfifo(tmp_path / "pipe")  # a device, such as /dev/null, would be replaced by the file
+    for output in (tmp_path, tmp_path / "nowhere" / "out.csv", tmp_path / "pipe"):
         with pytest.raises(ConfigError, match="must be a file in a folder that exists"):
             check_output(settings(output))

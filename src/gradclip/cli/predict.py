@@ -1,7 +1,6 @@
 """The command ``predict``: predicts new rows with a stored model and writes a CSV file."""
 
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,12 +64,12 @@ def check_output(settings: PredictSettings) -> Path:
     """Return the file to write.
 
     Raises:
-        ConfigError: it is the input file or a folder, or its parent folder does not exist.
+        ConfigError: it is the input file, a folder or a device, or its parent folder does not exist.
     """
-    output = Path(settings.output).expanduser().absolute()
-    if os.path.realpath(output) == os.path.realpath(settings.data.path):
+    output = Path(settings.output).expanduser().resolve()  # the file replaces another one, but no link to it
+    if output == Path(settings.data.path).resolve():
         raise ConfigError(f"output: got {settings.output!r}; that is the input file, data.path; choose another file")
-    if output.is_dir() or not output.parent.is_dir():
+    if (output.exists() and not output.is_file()) or not output.parent.is_dir():
         raise ConfigError(f"output: got {settings.output!r}; must be a file in a folder that exists")
     return output
 

@@ -11,6 +11,7 @@ from gradclip.diagnosis.conditions import (
     LARGE_UPDATE,
     is_far_from_one,
     is_out_of_reach,
+    steps_before_explosion,
 )
 from gradclip.diagnosis.finite_statistics import largest_of
 from gradclip.diagnosis.remedy import OUR_NETWORK, Remedy, clip_norm
@@ -81,7 +82,8 @@ def _of_history(
     remedies = []
     target, norms = largest_of(record.target_max_abs), positive(history.norm_clipped)
     if norms.size:
-        remedies.append(thresholds_over_decades(float(norms.min()), differ(history.norm, history.norm_clipped)))
+        calm = norms[: steps_before_explosion(norms)]
+        remedies.append(thresholds_over_decades(calm, differ(history.norm, history.norm_clipped)))
     if target > LARGE_TARGET:
         remedies.append(BOUNDED_LOSS)
     if is_far_from_one(target):

@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
-from numpy import fmin, isnan
+from numpy import fmin, isnan, median
 
+from gradclip.arrays import Floats
 from gradclip.diagnosis import conditions, remedy
 from gradclip.diagnosis.evidence import ENDED_WELL, Evidence, Norms
 from gradclip.diagnosis.probe_results import last_resort, remedies_of
@@ -84,7 +85,7 @@ def _clipping(evidence: Evidence, strong: bool) -> Iterator[Remedy]:
     if norms is None:
         return
     if evidence.has_too_few_steps:
-        yield thresholds_over_decades(float(evidence.finite_norms[: norms.steps].min()))
+        yield thresholds_over_decades(evidence.finite_norms[: norms.steps])
         return
     may_clip_parts = not evidence.is_mostly_clipped  # otherwise usual norms are far too large as thresholds
     if may_clip_parts and evidence.spiking_parameter:
@@ -134,15 +135,18 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
     return Remedy("clipping by the norm, with cosine decay", why, how + remedy.COSINE_DECAY)
 
 
-def thresholds_over_decades(smallest: float, after_clipping: bool = False) -> Remedy:
-    """Return thresholds far below the smallest norm, for a training run that exploded after a few steps.
+def thresholds_over_decades(norms: Floats, after_clipping: bool = False) -> Remedy:
+    """Return thresholds over three decades: far below the smallest of a few norms, or up to the median of more.
 
     Args:
-        smallest: smallest norm of the steps before the explosion.
-        after_clipping: whether it was measured after clipping, which was not enough.
+        norms: the finite norms of the steps before an explosion, ``[steps]``.
+        after_clipping: whether they were measured after clipping, which was not enough.
     """
-    values = ",".join(rounded(smallest * factor) for factor in (0.001, 0.01, 0.1))
-    why = f"thresholds below the smallest norm{' after clipping' if after_clipping else ''}, {smallest:.4g}"
+    are_few = norms.size < conditions.FEW_NORMS  # even the first ones may be far too large
+    where, norm = ("below the smallest", norms.min()) if are_few else ("up to the median", median(norms))
+    factors = (0.001, 0.01, 0.1) if are_few else (0.01, 0.1, 1)
+    values = ",".join(rounded(float(norm) * factor) for factor in factors)
+    why = f"thresholds {where} norm{' after clipping' if after_clipping else ''}, {norm:.4g}"
     return Remedy("clipping by the norm, at several thresholds", why, remedy.clip_norm(values))
 
 
