@@ -124,6 +124,8 @@ def standard_output() -> Iterator[None]:
         SystemExit: with the code of a program ended by SIGPIPE, or with code 2 if the output is a file on a full disk.
             Hydra lets it pass, but would report an exception.
     """
+    if sys.stdout is None:  # closed by the shell (>&-)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # until the process ends
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:

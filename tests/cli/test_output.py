@@ -60,6 +60,13 @@ def test_a_full_disk_below_standard_output_is_reported_in_one_line(monkeypatch, 
     assert capsys.readouterr().err.count("\n") == (printing is not print_and_fail)  # that prints its own error
 
 
+def test_a_command_without_standard_output_ends_as_usual(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)  # as after >&- in the shell
+    with pytest.raises(SystemExit) as end, standard_output():
+        print_and_fail()
+    assert end.value.code == 2
+
+
 def break_another_pipe():
     raise BrokenPipeError
 

@@ -129,6 +129,8 @@ def test_the_output_must_be_another_file_in_an_existing_folder(tmp_path: Path, t
         check_output(settings(tmp_path / "new.csv"))
     (tmp_path / "link.csv").symlink_to(tmp_path / "out.csv")
     assert check_output(settings(tmp_path / "link.csv")) == tmp_path / "out.csv"
+    (tmp_path / "loop.csv").symlink_to(tmp_path / "loop.csv")
+    assert check_output(settings(tmp_path / "loop.csv")) == tmp_path / "loop.csv"
     os.mkfifo(tmp_path / "pipe")  # a device, such as /dev/null, would be replaced by the file
     for output in (tmp_path, tmp_path / "nowhere" / "out.csv", tmp_path / "pipe"):
         with pytest.raises(ConfigError, match="must be a file in a folder that exists"):

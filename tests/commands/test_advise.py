@@ -103,6 +103,7 @@ BAD = [
     (["max_norm=1"], "max_norm: got 1.0; needs log=... or metric=..."),
     (["output=xml"], "output: got 'xml'; must be 'text' or 'json'"),
     (["run=abc"], "run: got 'abc'; there is no such run in sqlite"),
+    (["run=a b"], "run: got 'a b'; there is no such run in sqlite"),
     (["experiment=nowhere"], "tracking.experiment: got 'nowhere'; there is no such experiment in sqlite"),
     (["seeds=1"], "seeds: got 1; must be greater than or equal to 2 or 'auto'"),
     (["seeds=auto"], "seeds: got 'auto'; needs confirm=true"),

@@ -129,11 +129,13 @@ def test_what_bounds_every_step_comes_first_unless_the_target_is_out_of_reach(ta
     assert [remedy.overrides for remedy in explosion.remedies] == remedies
 
 
-def test_after_ten_ordinary_steps_thresholds_reach_up_to_their_median_norm():
+def test_after_ten_ordinary_unclipped_steps_thresholds_reach_up_to_their_median_norm():
     norms = [[1.0, 0], *[[2.0, 0]] * 9, [500.0, 0], [5e5, 0], [np.nan, 0]]
     explosion = explain(make_record(norms, loss=[1.0] * 12 + [np.nan]), 0.01)
     assert [remedy.overrides for remedy in explosion.remedies] == ["-m clip=norm clip.value=0.02,0.2,2"]
     assert explosion.remedies[0].why == "thresholds up to the median norm, 2"
+    clipped = explain(make_record(norms, loss=[1.0] * 12 + [np.nan], norms_clipped=[[1.0, 0]] * 12 + norms[12:]), 0.01)
+    assert [remedy.overrides for remedy in clipped.remedies] == ["-m clip=norm clip.value=0.001,0.01,0.1"]
     one_step_less = explain(make_record(norms[1:], loss=[1.0] * 11 + [np.nan]), 0.01)
     assert [remedy.overrides for remedy in one_step_less.remedies] == ["-m clip=norm clip.value=0.002,0.02,0.2"]
 

@@ -12,8 +12,8 @@ from gradclip.compare.comparison import compare
 from gradclip.formatting import CODE, chosen_on_test
 from gradclip.scores import MSE, Split
 from gradclip.sweep.page import MAX_LENGTH, Answer, answer_of_comparison, answer_of_jobs, page_of
-from gradclip.sweep.report import run_table
 from gradclip.sweep.results import JobResult
+from gradclip.sweep.tables import run_table
 from gradclip.tracking.records import Parent
 from tests.support.comparisons import by_threshold, compared, validated
 from tests.support.stores import make_store, write_run

@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 
 from gradclip.errors import TrackingError
 from gradclip.sweep import report
-from gradclip.sweep.report import SweepReport, compare_jobs, run_table, success_tables
+from gradclip.sweep.report import SweepReport, compare_jobs
 from gradclip.sweep.results import JobResult
+from gradclip.sweep.tables import run_table, success_tables
 
 HYDRA = ["hydra/launcher=joblib", "hydra.mode=MULTIRUN"]  # the overrides of Hydra's own settings
 
@@ -51,6 +52,9 @@ def test_words_that_all_names_share_are_in_the_title_only() -> None:
     assert [row[1] for row in table.rows] == ["none lr=0.1", "none lr=0.2 (done before)"]
     solved = [JobResult(0, f"none length=9 lr={rate} seed={seed}", solved=True) for rate in (1, 2) for seed in (0, 1)]
     assert [row[0] for row in success_tables(solved)[0].rows] == ["none lr=1", "none lr=2"]
+    tables = run_table([JobResult(0, "none table path=north 20.csv"), JobResult(1, "none table path=south 20.csv")])
+    assert tables.title == "2 runs with table"
+    assert [row[1] for row in tables.rows] == ["none path=north 20.csv", "none path=south 20.csv"]
     alone = run_table([JobResult(0, names[0])])
     assert (alone.title, alone.rows[0][1]) == ("1 run", names[0])
 

@@ -1,6 +1,7 @@
 """The command ``predict``: predicts new rows with a stored model and writes a CSV file."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -66,8 +67,8 @@ def check_output(settings: PredictSettings) -> Path:
     Raises:
         ConfigError: it is the input file, a folder or a device, or its parent folder does not exist.
     """
-    output = Path(settings.output).expanduser().resolve()  # the file replaces another one, but no link to it
-    if output == Path(settings.data.path).resolve():
+    output = Path(os.path.realpath(Path(settings.output).expanduser()))  # replaces another file, but no link to it
+    if str(output) == os.path.realpath(settings.data.path):
         raise ConfigError(f"output: got {settings.output!r}; that is the input file, data.path; choose another file")
     if (output.exists() and not output.is_file()) or not output.parent.is_dir():
         raise ConfigError(f"output: got {settings.output!r}; must be a file in a folder that exists")

@@ -91,7 +91,7 @@ def edge_lines(comparison: Comparison) -> list[str]:
 
 
 def _launcher(run: StoredRun, typed: Sequence[str]) -> list[str]:
-    """Return the launcher that the user typed; without one, the vectorized launcher if it can stack the run."""
+    """Return the launcher that the user typed; without one, the vectorized launcher, which stacks no code of users."""
     is_own = any(map(OWN_CODE.fullmatch, run.parameters))
     return launcher_of(typed) or ([] if is_own else ["hydra/launcher=vectorized"])
 

@@ -136,15 +136,15 @@ def _norm_clipping(evidence: Evidence, norms: Norms, strong: bool) -> Remedy:
 
 
 def thresholds_over_decades(norms: Floats, after_clipping: bool = False) -> Remedy:
-    """Return thresholds over three decades: far below the smallest of a few norms, or up to the median of more.
+    """Return thresholds over three decades: far below the smallest norm, or up to the median of many unclipped norms.
 
     Args:
         norms: the finite norms of the steps before an explosion, ``[steps]``.
         after_clipping: whether they were measured after clipping, which was not enough.
     """
-    are_few = norms.size < conditions.FEW_NORMS  # even the first ones may be far too large
-    where, norm = ("below the smallest", norms.min()) if are_few else ("up to the median", median(norms))
-    factors = (0.001, 0.01, 0.1) if are_few else (0.01, 0.1, 1)
+    are_too_large = after_clipping or norms.size < conditions.FEW_NORMS  # a few first ones may be part of the explosion
+    where, norm = ("below the smallest", norms.min()) if are_too_large else ("up to the median", median(norms))
+    factors = (0.001, 0.01, 0.1) if are_too_large else (0.01, 0.1, 1)
     values = ",".join(rounded(float(norm) * factor) for factor in factors)
     why = f"thresholds {where} norm{' after clipping' if after_clipping else ''}, {norm:.4g}"
     return Remedy("clipping by the norm, at several thresholds", why, remedy.clip_norm(values))

@@ -1,10 +1,8 @@
 """The end of a multirun: print the tables of its runs, close the parent run, set the exit code."""
 
-import re
 import sys
 import traceback
-from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import which
@@ -17,9 +15,8 @@ from gradclip import keys
 from gradclip.config.error_messages import USER_ERRORS, describe
 from gradclip.config.overrides import as_typed, launcher_of
 from gradclip.errors import ConfigError, GradclipError, RefusedWriteError, disk_errors
-from gradclip.formatting import Table, counted, format_score, to_markdown, unsent_message
+from gradclip.formatting import to_markdown, unsent_message
 from gradclip.program import command_line
-from gradclip.scores import SCORES, SPLITS, Split
 from gradclip.sweep.multirun import (
     PAGE_FILE,
     TABLES_FILE,
@@ -33,6 +30,7 @@ from gradclip.sweep.page import answer_of_comparison, answer_of_jobs, answer_of_
 from gradclip.sweep.results import JobResult, read_results, refusals
 from gradclip.sweep.search.report import FIGURE, SEARCH_FOLDER, Report, print_report, read_report
 from gradclip.sweep.stopping import listen, stopped_by
+from gradclip.sweep.tables import run_table, success_tables
 from gradclip.terminal import announce, print_lines, print_tables, standard_output
 from gradclip.tracking import FULL_ERRORS
 from gradclip.tracking.files import failure_in_one_line, write_note, write_whole
@@ -49,7 +47,6 @@ MAX_ROWS = 30  # rows of the table of jobs on a terminal; the table of groups fo
 ROUNDING_NOTE = (
     "Stacked runs differ from single runs by rounding errors, which grow if training is chaotic; see docs/many-runs.md"
 )
-SCORE_TITLES = {"mse": "MSE", "accuracy": "accuracy"}
 
 
 class SweepReport(Callback):  # type: ignore[misc]  # Hydra is not typed
@@ -234,70 +231,3 @@ def store_comparison(folder: Path, found: "Comparison | None") -> None:
     if found is not None and (parent := find_parent(folder)):
         own = folder / keys.COMPARISON_FOLDER
         result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
-
-
-def run_table(jobs: Sequence[JobResult], max_rows: int | None = None) -> Table:
-    """Return one row for each job, or for failed jobs and the first of the others; reasons only if a job failed.
-
-    The title has the words that all names share.
-    """
-    splits = [split for split in SPLITS if any(split in job.scores for job in jobs)]
-    columns = ("job", "run", "outcome", *_score_titles({job.score for job in jobs if job.score}, splits))
-    columns += ("clipped", "reason") if any(job.error for job in jobs) else ("clipped",)
-    listed = sorted(sorted(jobs, key=lambda job: not job.error)[:max_rows], key=lambda job: job.number)
-    some = "" if len(listed) == len(jobs) else f", {len(listed)} of them shown, all in {TABLES_FILE}"
-    shared = _shared_words(jobs)
-    rows = [_run_row(job, splits, shared)[: len(columns)] for job in listed]
-    settings = f" with {' '.join(shared)}" if shared else ""
-    return Table(f"{counted(len(jobs), 'run')}{settings}{some}", columns, rows)
-
-
-def _shared_words(jobs: Sequence[JobResult]) -> list[str]:
-    """Return the words that the names of several jobs share, except the first word, which is the clipping."""
-    names = [job.name.split(" ")[1:] for job in jobs]
-    return [word for word in names[0] if all(word in name for name in names)] if len(names) > 1 else []
-
-
-def _without(shared: Sequence[str], name: str) -> str:
-    first, *others = name.split(" ")
-    return " ".join([first, *(word for word in others if word not in shared)])
-
-
-def _score_titles(scores: Collection[str], splits: Sequence[Split]) -> tuple[str, ...]:
-    """Return the titles of the score columns, one for each split."""
-    score = next(iter(scores)) if len(scores) == 1 else "score"
-    if score in SCORES or score == "score":
-        return tuple(f"{split} {SCORE_TITLES.get(score, score)}" for split in splits)
-    return tuple(keys.LOSS_TRAIN if split == "train" else score for split in splits)
-
-
-def _run_row(job: JobResult, splits: Sequence[Split], shared: Sequence[str]) -> tuple[str, ...]:
-    return (
-        str(job.number),
-        _without(shared, job.title),
-        job.outcome,
-        *(format_score(job.score, job.scores[split]) if split in job.scores else "" for split in splits),
-        f"{job.clip_fraction:.0%}" if job.clip_fraction == job.clip_fraction else "",
-        job.error,
-    )
-
-
-def success_tables(jobs: Sequence[JobResult]) -> list[Table]:
-    """Return a table of the runs that solved the problem, by setting; none unless a setting ran over several seeds.
-
-    Only data sets that define when a problem is solved are counted.
-    """
-    solved: dict[str, list[bool]] = defaultdict(list)
-    for job in jobs:
-        if job.solved is not None:
-            solved[re.sub(r" seed=\d+$", "", job.name)].append(job.solved)
-    if all(len(runs) == 1 for runs in solved.values()):
-        return []
-    from gradclip.compare.statistics import proportion
-
-    rows: list[tuple[str, ...]] = []
-    shared = _shared_words(jobs)
-    for name, runs in solved.items():
-        rate = proportion(sum(runs), len(runs))
-        rows.append((_without(shared, name), f"{sum(runs)} of {len(runs)}", f"{rate.low:.0%} to {rate.high:.0%}"))
-    return [Table("Solved", ("group", "solved", "95% interval"), rows)]

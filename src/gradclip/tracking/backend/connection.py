@@ -38,6 +38,7 @@ from gradclip.tracking.records import Call, Store, now
 from gradclip.tracking.views import view_tags
 
 RUN_ID = re.compile(r"[0-9a-f]{32}")  # also the form of our creation tags
+NO_SUCH_RUN = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")  # errors for an absent id, and for what is no id
 PAGE = 100  # runs read at a time; MLflow's objects of a run take a hundred times the memory of a StoredRun
 MAX_LOCATION = 157  # characters; the path of a run's artifacts must fit in MLflow's column of 200
 MAX_FILE = 500 * 1024**2  # bytes of a file that is read back; one of any size could fill the disk
@@ -145,7 +146,7 @@ class Connection:
         try:
             return self.client.get_run(run_id)
         except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the store does not answer, or wants a login
+            if error.error_code not in NO_SUCH_RUN:  # the store does not answer, or wants a login
                 raise
             raise TrackingError(f"{setting}: got {run_id!r}; there is no such run in {self.uri}") from error
 
