@@ -1,4 +1,4 @@
-"""Figure of the README, the tutorial's three runs with one seed: ``python tests/benchmarks/figure.py``."""
+"""Figure of the README, the tutorial's three runs over several seeds: ``python tests/benchmarks/figure.py``."""
 
 import sys
 import tempfile
@@ -21,6 +21,7 @@ RUNS = {
     "value, threshold 5": (("clip=value", "clip.value=5.0"), ORANGE),
 }
 FIRST_STEPS = 60
+SEEDS = 10
 
 
 def train(overrides: tuple[str, ...]) -> Components:
@@ -35,15 +36,26 @@ def train(overrides: tuple[str, ...]) -> Components:
 
 
 def plot(figure: Figure) -> None:
-    """Plot the gradient norms of the first steps on the left, and the test errors of all epochs on the right."""
+    """Plot gradient norms of the first steps on the left, one seed, and test errors on the right, all seeds."""
     norms, errors = figure.subplots(1, 2)
     for name, (overrides, color) in RUNS.items():
-        parts = train(overrides)
-        plot_line(norms, parts.monitor.record.norm[:FIRST_STEPS], name, color)
-        plot_line(errors, np.array(parts.curves["test"]), name, color)
+        runs = [train((*overrides, f"seed={seed}")) for seed in range(SEEDS)]
+        plot_line(norms, runs[0].monitor.record.norm[:FIRST_STEPS], name, color)
+        if overrides != ("clip=none",):  # its errors are not finite
+            plot_median(errors, np.array([run.curves["test"] for run in runs]), color)
     norms.set(title="Gradient norm before clipping", xlabel="optimizer step", yscale="log")
     errors.set(title="Mean squared error on test rows", xlabel="epoch", yscale="log")
-    norms.legend(loc="center right")  # there, since the unclipped run has no finite test error
+    norms.legend(loc="center right")
+    errors.text(
+        0.97, 0.95, f"line: median of {SEEDS} seeds, band: all", transform=errors.transAxes, ha="right", va="top"
+    )
+
+
+def plot_median(axes: Axes, curves: "np.ndarray[tuple[int, int], np.dtype[np.float64]]", color: str) -> None:
+    """Plot the median of curves, ``[seeds, epochs]``, and the band that contains all of them."""
+    epochs = np.arange(1, curves.shape[1] + 1)
+    axes.plot(epochs, np.median(curves, axis=0), color=color)
+    axes.fill_between(epochs, curves.min(axis=0), curves.max(axis=0), color=color, alpha=0.2, linewidth=0)
 
 
 def plot_line(axes: Axes, values: "np.ndarray[tuple[int], np.dtype[np.float64]]", name: str, color: str) -> None:

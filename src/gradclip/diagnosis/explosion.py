@@ -46,7 +46,7 @@ class Explosion:
         losses: training loss of each step; NaN if it is not known.
         norms: global gradient norm of each step before clipping, in loss units per weight unit.
         norms_clipped: global gradient norm of each step after clipping, in loss units per weight unit.
-        growth: factor by which the norm changed per step over the last steps of the history; NaN if it is too short.
+        growth: average factor by which the norm changed per step, over the steps that the text shows; NaN if too few.
         largest_parameter: parameter with the largest gradient norm in the last finite step; empty without such a step.
         largest_share: its fraction of the squared global norm.
         largest_update: largest ratio of a parameter's update to its weights in the history; NaN if not measured.
@@ -119,7 +119,8 @@ class Explosion:
                 f"{step:>9}" + "".join(f" {format_value(values[row]):>{width}}" for _, width, values in columns)
             )
         if np.isfinite(self.growth):
-            lines += [f"The gradient norm changed by a factor of {format_value(self.growth)} per step towards the end."]
+            growth = format_value(self.growth)
+            lines += [f"The gradient norm changed by a factor of {growth} per step, on average over these steps."]
         where = "step before it" if self.kind == "finite" else "last finite step"
         share = f"{self.largest_share:.0%} of the squared norm"
         return [*lines, f"Largest gradient in the {where}: {self.largest_parameter}, {share}."]
@@ -204,7 +205,7 @@ def _kind(record: GradientRecord, row: int, place: str) -> Kind:
 
 
 def _growth(norms: Floats) -> float:
-    """Return the geometric mean of the growth factors over the last steps; NaN with fewer than two steps."""
+    """Return the geometric mean of the growth factors over the steps shown; NaN with fewer than two steps."""
     last = positive(norms[-SHOWN_STEPS:])
     return float((last[-1] / last[0]) ** (1 / (len(last) - 1))) if len(last) > 1 else np.nan
 
