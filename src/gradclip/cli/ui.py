@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from inspect import cleandoc
+from pathlib import Path
 
 from gradclip.cli.entry import errors_in_one_line, print_help_or_version
 from gradclip.config.paths import default_store
@@ -17,30 +18,37 @@ HOST, PORT = "127.0.0.1", 5000
 
 
 def run_ui(arguments: Sequence[str], usage: str) -> None:
-    """Replace this process by MLflow's server; the only argument is ``port=``.
-
-    The server would not name the reason if it cannot start: it tries the port for ever, and hides errors of the store.
-    """
+    """Replace this process by MLflow's server; the only argument is ``port=``."""
     if print_help_or_version(arguments, lambda: cleandoc(usage)):
         return
     with errors_in_one_line("ui"):
-        port, store = _port_of(arguments), home() / "mlruns" / "mlflow.db"
-        if not store.is_file():
-            raise ConfigError(f"ui: got {str(store)!r}; there is no such store; train something first")
-        try:
-            with closing(sqlite3.connect(store)) as database:
-                database.execute("SELECT * FROM alembic_version")
-        except sqlite3.Error as error:
-            raise ConfigError(f"ui: got {str(store)!r}; it is no store that can be read: {error}") from error
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
-            try:
-                probe.bind((HOST, port))
-            except OSError as error:
-                raise ConfigError(f"port: got {port}; cannot be used: {error.strerror}; choose another") from error
+        port = _port_of(arguments)
+        _check_store(home() / "mlruns" / "mlflow.db")
+        _check_port(port)
     where = ["--host", HOST, "--port", str(port), "--workers", "1"]
     server = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", default_store(), *where]
     os.execv(sys.executable, server)
+
+
+def _check_store(store: Path) -> None:
+    """Check that the store is an SQLite file with MLflow's tables; the server would not name the reason."""
+    if not store.is_file():
+        raise ConfigError(f"ui: got {str(store)!r}; there is no such store; train something first")
+    try:
+        with closing(sqlite3.connect(store)) as database:
+            database.execute("SELECT * FROM alembic_version")
+    except sqlite3.Error as error:
+        raise ConfigError(f"ui: got {str(store)!r}; it is no store that can be read: {error}") from error
+
+
+def _check_port(port: int) -> None:
+    """Check that the server can listen on the port; it would try for ever."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server does
+        try:
+            probe.bind((HOST, port))
+        except OSError as error:
+            raise ConfigError(f"port: got {port}; cannot be used: {error.strerror}; choose another") from error
 
 
 def _port_of(arguments: Sequence[str]) -> int:

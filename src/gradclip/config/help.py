@@ -34,9 +34,9 @@ def help_text(command: str, usage: str, overrides: Sequence[str] = ()) -> str:
     """
     path = CONFIG_FOLDER / f"{command}.yaml"
     defaults, groups = _defaults(path), config_groups(command)
-    for word in (override for override in overrides if "=" not in override):
-        raise ConfigError(f"--help: got {word!r}; write {_instead_of(word, groups)}")
-    choices = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
+    if words := [override for override in overrides if "=" not in override]:
+        raise ConfigError(f"--help: got {words[0]!r}; write {_instead_of(words[0], groups)}")
+    choices = dict(override.lstrip("+").split("=", 1) for override in overrides)
     chosen = _chosen_options(defaults, choices)
     for group in choices.keys() & set(groups):
         check_choice(group, choices[group], config_options(group), ConfigError)

@@ -30,10 +30,8 @@ def plot_target(figure: Figure, rows: Mapping[Split, Floats], unit: str) -> None
     bins = bin_edges(np.concatenate([*rows.values()]))
     total = sum(map(len, rows.values()))
     for split, target in rows.items():
-        label, order = (
-            f"{split} ({len(target)} rows)",
-            2 - len(target) / total,
-        )  # the fewest in front
+        label = f"{split} ({len(target)} rows)"
+        order = 2 - len(target) / total  # the fewest in front
         top.hist(target, bins=bins, color=SPLIT_COLORS[split], alpha=0.65, label=label, zorder=order)
     top.set(title=f"Target: mean {train.mean():.3g}, standard deviation {train.std():.3g} (train)", ylabel="rows")
     top.legend()

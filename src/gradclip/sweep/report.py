@@ -101,7 +101,7 @@ def _end_parent_run(
         with _error_in("the runs could not be compared", folder, errors):
             found = compare_jobs(folder, jobs, config)
         with _error_in("the comparison could not be stored", folder, errors):
-            store_comparison(folder, found)
+            write_comparison(folder, found)
     with _error_in("the runs could not be read", folder, errors), failure_in_one_line(folder / PAGE_FILE):
         address = pages_of(folder)
         write_page(folder, jobs, search, found)
@@ -226,8 +226,8 @@ def compare_jobs(folder: Path, jobs: Sequence[JobResult], config: DictConfig) ->
     return found
 
 
-def store_comparison(folder: Path, found: "Comparison | None") -> None:
+def write_comparison(folder: Path, found: "Comparison | None") -> None:
     """Store the files of a comparison, if there is one, with the parent run of the multirun in a folder."""
     if found is not None and (parent := find_parent(folder)):
-        own = folder / keys.COMPARISON_FOLDER
-        result_of(deliver(parent.call(Operations.write_files, str(own), own.name)))
+        files = folder / keys.COMPARISON_FOLDER
+        result_of(deliver(parent.call(Operations.write_files, str(files), files.name)))
